@@ -1,4 +1,5 @@
 #![forbid(unsafe_code)]
 //! Seatrial.
+pub mod analysis;
 pub mod api;
 pub mod rollout;

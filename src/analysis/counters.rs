@@ -1,0 +1,186 @@
+//! Exact increments of raw Prometheus counters, each counted once, in the block where it was seen.
+//! Pure: no I/O, no clock.
+//!
+//! `rate()` and `increase()` miss the first increment of every new series (the first error of every new pod) and the
+//! increments between windows. Here every series is followed sample by sample: difference per series, then sum.
+
+use std::collections::BTreeMap;
+
+use super::counts::Counts;
+use super::histogram::{Edges, slow};
+
+/// One series and the samples of it that an answer held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Series<'a, Part> {
+    /// What the series counts, for example (candidate, bad requests).
+    pub part: Part,
+    /// The series' whole identity: all labels.
+    pub key: &'a str,
+    /// Who exports it: all series of one target are read in one scrape (usually `job` and `instance`).
+    pub target: &'a str,
+    /// Milliseconds since the epoch and value. In any order; repeated ones are harmless.
+    pub samples: &'a [(i64, f64)],
+}
+
+/// What the series of one part have counted in one block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Increment {
+    /// The sum of all increases.
+    pub amount: f64,
+    /// When the earliest of these increases may have begun, in milliseconds: earlier than the block by more than a
+    /// scrape after a gap, and then the block may mix two weights.
+    pub since: i64,
+}
+
+/// When a target was scraped: first, before the last time, last; milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Scrapes {
+    first: i64,
+    before: i64,
+    last: i64,
+}
+
+/// Follows the counters of one SLO from scrape to scrape. Feeding all samples at once or piece by piece in order of
+/// time gives the same bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracker<Part> {
+    interval: i64,
+    seen: BTreeMap<Part, BTreeMap<String, (i64, f64)>>,
+    targets: BTreeMap<String, Scrapes>,
+    open: BTreeMap<(i64, Part), Increment>,
+    first_open: i64,
+}
+
+impl<Part: Ord + Copy> Tracker<Part> {
+    /// `interval`: length of a block in milliseconds, at least 1.
+    pub fn new(interval: i64) -> Self {
+        Self {
+            interval: interval.max(1),
+            seen: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            open: BTreeMap::new(),
+            first_open: i64::MIN,
+        }
+    }
+
+    /// Tells that `target` has been scraped since `since` (milliseconds): a series that appears on it later than that
+    /// has started from 0 and counts from its first value on.
+    pub fn knows_target(&mut self, target: &str, since: i64) {
+        let scrapes = Scrapes { first: since, before: since, last: since };
+        let known = self.targets.entry(target.to_owned()).or_insert(scrapes);
+        known.first = known.first.min(since);
+    }
+
+    /// Folds samples in order of time. Ignored: samples at or before the last one of their series, and values that
+    /// no counter has (NaN with the stale marker, infinities, negative ones). A value below the last one is a
+    /// restart: all of it is new. The first value of a series counts if its target was known from an earlier scrape,
+    /// otherwise its origin is unknown and it counts nothing.
+    ///
+    /// An increment belongs to the block of the later of its two samples; if that block is closed already, to the
+    /// first open one, so that nothing is lost.
+    pub fn fold(&mut self, answer: &[Series<'_, Part>]) {
+        let mut samples: Vec<(i64, &Series<'_, Part>, f64)> = answer
+            .iter()
+            .flat_map(|series| series.samples.iter().map(move |&(at, value)| (at, series, value)))
+            .filter(|(_, _, value)| value.is_finite() && *value >= 0.0)
+            .collect();
+        samples.sort_by(|a, b| (a.0, a.1.part, a.1.key).cmp(&(b.0, b.1.part, b.1.key)));
+        for (at, series, value) in samples {
+            self.fold_sample(series, at, value);
+        }
+    }
+
+    fn fold_sample(&mut self, series: &Series<'_, Part>, at: i64, value: f64) {
+        let scrapes = self.scraped(series.target, at);
+        let own = self.seen.entry(series.part).or_default();
+        let (since, amount) = match own.get_mut(series.key) {
+            Some((before, _)) if at <= *before => return,
+            Some(last) => {
+                let (before, previous) = std::mem::replace(last, (at, value));
+                (before, if value < previous { value } else { value - previous })
+            }
+            None => {
+                own.insert(series.key.to_owned(), (at, value));
+                if scrapes.first >= at {
+                    return;
+                }
+                (scrapes.before, value)
+            }
+        };
+        let index = at.div_euclid(self.interval).max(self.first_open);
+        let block = self.open.entry((index, series.part)).or_insert(Increment { amount: 0.0, since });
+        block.amount += amount;
+        block.since = block.since.min(since);
+    }
+
+    fn scraped(&mut self, target: &str, at: i64) -> Scrapes {
+        if let Some(scrapes) = self.targets.get_mut(target) {
+            if at > scrapes.last {
+                *scrapes = Scrapes { first: scrapes.first, before: scrapes.last, last: at };
+            }
+            return *scrapes;
+        }
+        let scrapes = Scrapes { first: at, before: at, last: at };
+        self.targets.insert(target.to_owned(), scrapes);
+        scrapes
+    }
+
+    /// Closes the blocks before `index` and takes out what they counted: `(block, part) → increment`. Absent: no
+    /// series of that part has moved on, which is "no data" for a total and, beside a total, 0 for bad requests.
+    pub fn close_before(&mut self, index: i64) -> BTreeMap<(i64, Part), Increment> {
+        self.first_open = self.first_open.max(index);
+        let all = std::mem::take(&mut self.open).into_iter();
+        let (closed, open) = all.partition(|((block, _), _)| *block < index);
+        self.open = open;
+        closed
+    }
+}
+
+/// Whose requests a series counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arm {
+    /// The revision on trial.
+    Candidate,
+    /// The revision that serves.
+    Stable,
+}
+
+/// Which requests of an arm a series counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// All requests.
+    Total,
+    /// Bad requests.
+    Bad,
+    /// Requests within the bucket edge at or above the latency limit, see [`Edges::at_least`].
+    WithinAtLeast,
+    /// Requests within the bucket edge at or below the latency limit, see [`Edges::at_most`].
+    WithinAtMost,
+}
+
+/// What happened to one arm in one closed block, from what [`Tracker::close_before`] gave. `slow_around`: the edges
+/// of a latency SLO; `None`: an SLO with a counter of bad requests.
+///
+/// No total is no data. Bad requests without a series are 0; latency buckets without a series are no data.
+pub fn counts(
+    closed: &BTreeMap<(i64, (Arm, Which)), Increment>,
+    index: i64,
+    arm: Arm,
+    slow_around: Option<Edges>,
+) -> Option<Counts> {
+    let amount = |which| closed.get(&(index, (arm, which))).map(|increment| increment.amount);
+    let total = amount(Which::Total)?;
+    let Some(around) = slow_around else {
+        return Counts::exact(amount(Which::Bad).unwrap_or(0.0), total).checked();
+    };
+    if total == 0.0 {
+        return Some(Counts::exact(0.0, 0.0));
+    }
+    let at_least = if around.can_fail() { amount(Which::WithinAtLeast)? } else { total };
+    let at_most = match around.at_most {
+        Some(_) if around.exact() => Some(at_least),
+        Some(_) => Some(amount(Which::WithinAtMost)?),
+        None => None,
+    };
+    slow(total, at_least, at_most)
+}
