@@ -6,9 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use super::counts::Counts;
-use super::histogram::{Edges, slow};
-
 /// One series and the samples of it that an answer held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Series<'a, Part> {
@@ -134,53 +131,4 @@ impl<Part: Ord + Copy> Tracker<Part> {
         self.open = open;
         closed
     }
-}
-
-/// Whose requests a series counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Arm {
-    /// The revision on trial.
-    Candidate,
-    /// The revision that serves.
-    Stable,
-}
-
-/// Which requests of an arm a series counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Which {
-    /// All requests.
-    Total,
-    /// Bad requests.
-    Bad,
-    /// Requests within the bucket edge at or above the latency limit, see [`Edges::at_least`].
-    WithinAtLeast,
-    /// Requests within the bucket edge at or below the latency limit, see [`Edges::at_most`].
-    WithinAtMost,
-}
-
-/// What happened to one arm in one closed block, from what [`Tracker::close_before`] gave. `slow_around`: the edges
-/// of a latency SLO; `None`: an SLO with a counter of bad requests.
-///
-/// No total is no data. Bad requests without a series are 0; latency buckets without a series are no data.
-pub fn counts(
-    closed: &BTreeMap<(i64, (Arm, Which)), Increment>,
-    index: i64,
-    arm: Arm,
-    slow_around: Option<Edges>,
-) -> Option<Counts> {
-    let amount = |which| closed.get(&(index, (arm, which))).map(|increment| increment.amount);
-    let total = amount(Which::Total)?;
-    let Some(around) = slow_around else {
-        return Counts::exact(amount(Which::Bad).unwrap_or(0.0), total).checked();
-    };
-    if total == 0.0 {
-        return Some(Counts::exact(0.0, 0.0));
-    }
-    let at_least = if around.can_fail() { amount(Which::WithinAtLeast)? } else { total };
-    let at_most = match around.at_most {
-        Some(_) if around.exact() => Some(at_least),
-        Some(_) => Some(amount(Which::WithinAtMost)?),
-        None => None,
-    };
-    slow(total, at_least, at_most)
 }

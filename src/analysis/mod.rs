@@ -2,10 +2,9 @@
 //! Pure: no I/O, no clock, no dependency beyond `libm`.
 //!
 //! ```text
-//! samples ── counters ──┐
-//!                       ├─ counts ── judge ── verdict, report      one SLO, block by block
-//! buckets ── histogram ─┘              │
-//! history ── dispersion ── settings ───┘   kernel · eprocess · compare · estimate · planner
+//! samples ── ledger ── counts ── judge ── verdict, report          one SLO, block by block
+//!            counters · histogram  │
+//! history ── dispersion ── settings┘       kernel · eprocess · compare · estimate · planner
 //! a query's values ── threshold ── verdict
 //! ```
 //!
@@ -21,9 +20,13 @@ pub mod estimate;
 pub mod histogram;
 pub mod judge;
 pub mod kernel;
+pub mod ledger;
 pub mod planner;
 pub mod settings;
+pub mod threshold;
 pub mod verdict;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod vectors;
