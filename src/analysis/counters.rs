@@ -132,3 +132,124 @@ impl<Part: Ord + Copy> Tracker<Part> {
         closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn series<'a>(key: &'a str, target: &'a str, samples: &'a [(i64, f64)]) -> Series<'a, ()> {
+        Series { part: (), key, target, samples }
+    }
+
+    fn amounts(tracker: &mut Tracker<()>) -> Vec<(i64, f64)> {
+        let closed = tracker.close_before(i64::MAX);
+        closed.into_iter().map(|((index, ()), increment)| (index, increment.amount)).collect()
+    }
+
+    #[test]
+    fn an_increment_counts_in_the_block_of_its_later_sample() {
+        let mut tracker = Tracker::new(10);
+        tracker.fold(&[series("a", "t", &[(0, 5.0), (9, 6.0), (10, 8.0), (29, 11.0)])]);
+        assert_eq!(amounts(&mut tracker), [(0, 1.0), (1, 2.0), (2, 3.0)]);
+    }
+
+    #[test]
+    fn the_first_error_on_a_known_target_counts() {
+        let mut tracker = Tracker::new(10);
+        let total = [(1, 500.0), (11, 510.0), (21, 520.0)];
+        let first_error = [(21, 1.0), (31, 4.0)];
+        tracker.fold(&[series("total", "envoy", &total), series("5xx", "envoy", &first_error)]);
+        assert_eq!(amounts(&mut tracker), [(1, 10.0), (2, 11.0), (3, 3.0)]);
+    }
+
+    #[test]
+    fn a_series_of_a_target_never_seen_before_counts_from_its_first_value() {
+        let mut tracker = Tracker::new(10);
+        tracker.fold(&[series("total", "envoy-a", &[(1, 500.0), (11, 510.0)])]);
+        tracker.fold(&[series("total-b", "envoy-b", &[(21, 9000.0), (31, 9001.0)])]);
+        assert_eq!(amounts(&mut tracker), [(1, 10.0), (3, 1.0)]);
+    }
+
+    #[test]
+    fn series_that_appear_in_the_first_scrape_of_a_target_do_not_vouch_for_each_other() {
+        let mut tracker = Tracker::new(10);
+        tracker.fold(&[series("a", "pod", &[(1, 70.0)]), series("b", "pod", &[(1, 30.0)])]);
+        assert_eq!(amounts(&mut tracker), []);
+    }
+
+    #[test]
+    fn a_target_can_be_made_known_beforehand() {
+        let mut tracker = Tracker::new(10);
+        tracker.knows_target("pod", 5);
+        tracker.fold(&[series("a", "pod", &[(11, 3.0)])]);
+        assert_eq!(amounts(&mut tracker), [(1, 3.0)]);
+    }
+
+    #[test]
+    fn what_no_counter_says_is_skipped() {
+        let mut tracker = Tracker::new(10);
+        let samples = [(1, 5.0), (2, f64::NAN), (3, f64::INFINITY), (4, -7.0), (5, 6.0)];
+        tracker.fold(&[series("a", "t", &samples)]);
+        assert_eq!(amounts(&mut tracker), [(0, 1.0)]);
+    }
+
+    #[test]
+    fn after_a_gap_everything_counts_at_once_and_says_since_when() {
+        let mut tracker = Tracker::new(10);
+        tracker.fold(&[series("a", "t", &[(1, 0.0), (95, 40.0)])]);
+        let closed = tracker.close_before(10);
+        assert_eq!(closed[&(9, ())], Increment { amount: 40.0, since: 1 });
+    }
+
+    #[test]
+    fn a_late_sample_counts_in_the_first_open_block() {
+        let mut tracker = Tracker::new(10);
+        tracker.fold(&[series("a", "t", &[(1, 0.0), (12, 4.0)])]);
+        assert_eq!(tracker.close_before(3).len(), 1);
+        tracker.fold(&[series("a", "t", &[(25, 9.0)])]);
+        assert_eq!(amounts(&mut tracker), [(3, 5.0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn feeding_piece_by_piece_gives_the_same_bits_as_all_at_once(
+            steps in prop::collection::vec((0_usize..3, 0_usize..2, 0.0..50.0, any::<bool>()), 1..80),
+            cuts in prop::collection::vec(0_i64..80, 0..5),
+        ) {
+            let targets = ["t", "u"];
+            let mut samples: BTreeMap<(usize, usize), Vec<(i64, f64)>> = BTreeMap::new();
+            for (at, (key, target, value, restart)) in (0..).zip(steps) {
+                let own = samples.entry((key, target)).or_default();
+                let before = own.last().map_or(0.0, |last| last.1);
+                own.push((at, if restart { value } else { before + value }));
+            }
+            let fold = |tracker: &mut Tracker<()>, until: i64| {
+                let names: Vec<String> = samples.keys().map(|(key, target)| format!("{key}{target}")).collect();
+                let answer: Vec<Series<'_, ()>> = names
+                    .iter()
+                    .zip(&samples)
+                    .map(|(name, ((_, target), own))| {
+                        let end = own.partition_point(|(at, _)| *at < until);
+                        series(name, targets[*target], &own[..end])
+                    })
+                    .collect();
+                tracker.fold(&answer);
+            };
+            let (mut whole, mut pieces) = (Tracker::new(7), Tracker::new(7));
+            fold(&mut whole, 80);
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            for until in cuts.into_iter().chain([80]) {
+                // Every piece reaches back: samples that were consumed already must not count again.
+                fold(&mut pieces, until);
+            }
+            prop_assert_eq!(&pieces, &whole);
+            let bits = |tracker: &mut Tracker<()>| -> Vec<(i64, u64)> {
+                amounts(tracker).into_iter().map(|(index, amount)| (index, amount.to_bits())).collect()
+            };
+            prop_assert_eq!(bits(&mut pieces), bits(&mut whole));
+        }
+    }
+}

@@ -102,3 +102,42 @@ fn sum(cells: impl Iterator<Item = Counts>) -> Counts {
         total: sum.total + cell.total,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(blocks: usize, bad: impl Fn(usize) -> f64) -> Vec<Counts> {
+        (0..blocks).map(|at| Counts::exact(bad(at), 100.0)).collect()
+    }
+
+    #[test]
+    fn a_history_that_is_too_short_or_too_thin_is_unknown() {
+        assert_eq!(from_history(&[], 0.01), None);
+        assert_eq!(from_history(&[row(239, |_| 0.0)], 0.01), None);
+        assert_eq!(from_history(&[row(300, |_| 0.0)], 0.0001), None);
+        assert_eq!(from_history(&[row(300, |_| 0.0), row(299, |_| 0.0)], 0.01), None);
+        assert_eq!(from_history(&[row(300, |_| f64::NAN)], 0.01), None);
+    }
+
+    #[test]
+    fn a_long_history_without_errors_shows_no_waves() {
+        let found = from_history(&[row(300, |_| 0.0)], 0.01).unwrap();
+        assert_eq!(found, Dispersion { objective: 0.0, comparison: 0.0 });
+    }
+
+    #[test]
+    fn evenly_spread_errors_show_no_waves_and_clustered_ones_do() {
+        let even = from_history(&[row(480, |at| f64::from(u8::from(at % 2 == 0)))], 0.01).unwrap();
+        assert!(even.objective.abs() < f64::EPSILON);
+        let clustered = from_history(&[row(480, |at| if at % 48 < 4 { 6.0 } else { 0.0 })], 0.01).unwrap();
+        assert!(clustered.objective > 5.0, "{clustered:?}");
+    }
+
+    #[test]
+    fn waves_that_all_pods_share_do_not_disturb_the_comparison() {
+        let shared = |at: usize| if at % 48 < 4 { 6.0 } else { 0.0 };
+        let found = from_history(&[row(480, shared), row(480, shared)], 0.01).unwrap();
+        assert!(found.objective > 5.0 && found.comparison.abs() < f64::EPSILON, "{found:?}");
+    }
+}

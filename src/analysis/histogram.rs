@@ -68,3 +68,43 @@ pub fn slow_in_buckets(buckets: &[(f64, f64)], limit: f64) -> Option<Counts> {
     let within = count_at(around.at_least)?;
     slow(count_at(f64::INFINITY)?, within, around.at_most.and_then(count_at))
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const BOUNDS: [f64; 4] = [0.1, 0.25, 0.5, f64::INFINITY];
+
+    #[rstest]
+    #[case::on_an_edge(0.25, 0.25, Some(0.25))]
+    #[case::between_edges(0.3, 0.5, Some(0.25))]
+    #[case::below_all_edges(0.05, 0.1, None)]
+    #[case::above_all_finite_edges(2.0, f64::INFINITY, Some(0.5))]
+    fn a_limit_is_enclosed(#[case] limit: f64, #[case] at_least: f64, #[case] at_most: Option<f64>) {
+        assert_eq!(edges(&BOUNDS, limit), Some(Edges { at_least, at_most }));
+    }
+
+    #[test]
+    fn only_a_limit_on_an_edge_is_exact_and_only_one_below_the_largest_edge_can_be_broken() {
+        assert!(edges(&BOUNDS, 0.25).unwrap().exact());
+        assert!(!edges(&BOUNDS, 0.3).unwrap().exact());
+        assert!(edges(&BOUNDS, 0.3).unwrap().can_fail());
+        assert!(!edges(&BOUNDS, 2.0).unwrap().can_fail());
+        assert_eq!(edges(&BOUNDS, f64::NAN), None);
+        assert_eq!(edges(&[0.1], 0.3), None);
+    }
+
+    #[test]
+    fn only_edges_of_both_versions_are_compared() {
+        assert_eq!(common_bounds(&[0.5, 0.1, 0.3], &[0.1, 0.5, 1.0]), [0.1, 0.5]);
+    }
+
+    #[test]
+    fn buckets_that_do_not_add_up_are_no_data() {
+        assert_eq!(slow(10.0, 11.0, Some(3.0)), None);
+        assert_eq!(slow(10.0, 5.0, Some(6.0)), None);
+        assert_eq!(slow_in_buckets(&[(0.1, 3.0), (0.5, 9.0)], 0.3), None);
+    }
+}

@@ -272,3 +272,7 @@ pub fn verdicts(judges: &[&SloJudge], step: i32) -> Vec<Verdict> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -190,3 +190,7 @@ fn edges_of_block(here: &Increments, limit: f64) -> Option<Edges> {
     shared.push(f64::INFINITY);
     edges(&shared, limit)
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

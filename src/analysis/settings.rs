@@ -126,3 +126,33 @@ impl Settings {
 fn is_waviness(value: f64) -> bool {
     (0.0..=1e6).contains(&value)
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn presets_are_sound() {
+        for word in [Sensitivity::Strict, Sensitivity::Balanced, Sensitivity::Relaxed] {
+            assert_eq!(Settings::preset(word).problem(), None);
+        }
+    }
+
+    #[rstest]
+    #[case::alpha(|s: &mut Settings| s.alpha = 0.0)]
+    #[case::alpha_nan(|s: &mut Settings| s.alpha = f64::NAN)]
+    #[case::beta(|s: &mut Settings| s.beta = 1.0)]
+    #[case::leave_out(|s: &mut Settings| s.leave_out = 6)]
+    #[case::kappa(|s: &mut Settings| s.kappa = Kappa::Known(-1.0))]
+    #[case::kappa_compare(|s: &mut Settings| s.kappa_compare = Kappa::Known(f64::NAN))]
+    #[case::tolerance(|s: &mut Settings| s.tolerance = 0.9)]
+    #[case::planned_blocks(|s: &mut Settings| s.planned_blocks = 0)]
+    #[case::slos(|s: &mut Settings| s.slos = 0)]
+    fn a_wrong_value_is_named(#[case] spoil: fn(&mut Settings)) {
+        let mut settings = Settings::default();
+        spoil(&mut settings);
+        assert!(settings.problem().is_some());
+    }
+}

@@ -99,3 +99,58 @@ impl ThresholdJudge {
         self.beyond
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn judged(values: &[Option<f64>]) -> ThresholdJudge {
+        let mut judge = ThresholdJudge::new(Threshold { min: Some(0.7), max: Some(2.0), fail_after: 3 });
+        for (at, value) in (0..).zip(values) {
+            judge.fold(at, Some(0), *value);
+        }
+        judge
+    }
+
+    #[rstest]
+    #[case::nothing_yet(&[], Verdict::Inconclusive(Why::NoData))]
+    #[case::good(&[Some(0.9)], Verdict::Pass)]
+    #[case::limits_are_good(&[Some(0.7), Some(2.0)], Verdict::Pass)]
+    #[case::too_low_once(&[Some(0.9), Some(0.1)], Verdict::Inconclusive(Why::Undecided))]
+    #[case::too_high_once(&[Some(2.1)], Verdict::Inconclusive(Why::Undecided))]
+    #[case::good_again(&[Some(0.1), Some(0.1), Some(0.9)], Verdict::Pass)]
+    #[case::no_series(&[Some(0.9), None], Verdict::Inconclusive(Why::Unusable))]
+    #[case::not_a_number(&[Some(0.9), Some(f64::NAN)], Verdict::Inconclusive(Why::Unusable))]
+    #[case::infinite(&[Some(f64::NEG_INFINITY); 9], Verdict::Inconclusive(Why::Unusable))]
+    fn a_value_is_held_against_its_limits(#[case] values: &[Option<f64>], #[case] verdict: Verdict) {
+        assert_eq!(judged(values).verdict(0), verdict);
+    }
+
+    #[test]
+    fn enough_bad_values_in_a_row_fail_and_unusable_ones_do_not_break_the_row() {
+        let judge = judged(&[Some(0.1), None, Some(0.2), Some(f64::NAN), Some(3.0)]);
+        let cause = Cause::Threshold { value: 3.0, consecutive: 3 };
+        assert_eq!(judge.verdict(0), Verdict::Fail(Breach { cause, one_in: f64::INFINITY }));
+    }
+
+    #[test]
+    fn a_step_passes_only_on_a_value_of_its_own() {
+        let mut judge = judged(&[Some(0.9)]);
+        assert_eq!(judge.verdict(1), Verdict::Inconclusive(Why::NoData));
+        judge.fold(9, None, Some(0.9));
+        assert_eq!(judge.verdict(1), Verdict::Inconclusive(Why::NoData));
+        judge.fold(10, Some(1), Some(0.9));
+        assert_eq!(judge.verdict(1), Verdict::Pass);
+    }
+
+    #[test]
+    fn an_evaluation_folded_again_changes_nothing() {
+        let mut judge = judged(&[Some(0.1), Some(0.1)]);
+        let before = judge;
+        judge.fold(1, Some(0), Some(0.1));
+        judge.fold(0, Some(0), Some(0.1));
+        assert_eq!(judge, before);
+    }
+}
