@@ -11,8 +11,8 @@ use super::{
     steps,
 };
 use crate::api::v1alpha1::{
-    Canary, ModelDeploymentStatus, Outcome, Pause, Percent, Phase, Rejection, RevisionUse, RolloutRecord, StepStart,
-    StepStatus,
+    Canary, ModelDeploymentStatus, Outcome, Pause, Percent, Phase, Rejection, RevisionUse, RolloutRecord,
+    StepStart, StepStatus,
 };
 
 /// How many rejected revisions are remembered.
@@ -22,7 +22,12 @@ const HISTORY: usize = 10;
 
 /// The status after `step`, with what to tell; the status unchanged where the table has no such arrow.
 #[must_use]
-pub fn apply(model: &Model, canary: Option<&Canary>, step: &Move, now: Timestamp) -> (ModelDeploymentStatus, Vec<Notice>) {
+pub fn apply(
+    model: &Model,
+    canary: Option<&Canary>,
+    step: &Move,
+    now: Timestamp,
+) -> (ModelDeploymentStatus, Vec<Notice>) {
     let mut status = model.status.clone();
     let mut notices = vec![];
     let last_step = matches!((&status.step, canary), (Some(s), Some(c)) if s.index + 1 >= steps::count(c));
@@ -73,7 +78,14 @@ pub fn apply(model: &Model, canary: Option<&Canary>, step: &Move, now: Timestamp
         Move::Settle => settle(&mut status, canary, now, &mut notices),
         Move::Revert => {
             if status.phase == Phase::Preparing {
-                remember(&mut status, Outcome::Reverted, "SpecReverted", "the spec asks for the stable revision again", None, now);
+                remember(
+                    &mut status,
+                    Outcome::Reverted,
+                    "SpecReverted",
+                    "the spec asks for the stable revision again",
+                    None,
+                    now,
+                );
             }
             clear(&mut status);
             notices.push(Notice::normal("Reverted", "the spec asks for the stable revision again"));
@@ -149,7 +161,10 @@ fn prepare(
     status.candidate_revision = Some(wanted.to_owned());
     status.candidate_version = Some(model.version_of(wanted));
     status.step = canary.map(|c| first_step(c, now));
-    notices.push(Notice::normal("Preparing", format!("revision {wanted} starts beside the stable one, without traffic")));
+    notices.push(Notice::normal(
+        "Preparing",
+        format!("revision {wanted} starts beside the stable one, without traffic"),
+    ));
 }
 
 fn first_step(canary: &Canary, now: Timestamp) -> StepStatus {
@@ -171,13 +186,23 @@ fn begin(status: &mut ModelDeploymentStatus, since: Timestamp) {
     }
 }
 
-fn advance(status: &mut ModelDeploymentStatus, canary: Option<&Canary>, now: Timestamp, notices: &mut Vec<Notice>) {
+fn advance(
+    status: &mut ModelDeploymentStatus,
+    canary: Option<&Canary>,
+    now: Timestamp,
+    notices: &mut Vec<Notice>,
+) {
     let (Some(at), Some(canary)) = (&mut status.step, canary) else { return };
     take(at, canary, at.index + 1, now);
     notices.push(Notice::advanced(at));
 }
 
-fn skip(status: &mut ModelDeploymentStatus, canary: Option<&Canary>, now: Timestamp, notices: &mut Vec<Notice>) {
+fn skip(
+    status: &mut ModelDeploymentStatus,
+    canary: Option<&Canary>,
+    now: Timestamp,
+    notices: &mut Vec<Notice>,
+) {
     let (Some(at), Some(canary)) = (&mut status.step, canary) else { return };
     take(at, canary, steps::count(canary), now);
     at.entered.get_or_insert(MicroTime(now));
@@ -241,7 +266,12 @@ fn promote(
     clear(status);
 }
 
-fn settle(status: &mut ModelDeploymentStatus, canary: Option<&Canary>, now: Timestamp, notices: &mut Vec<Notice>) {
+fn settle(
+    status: &mut ModelDeploymentStatus,
+    canary: Option<&Canary>,
+    now: Timestamp,
+    notices: &mut Vec<Notice>,
+) {
     let Some(rollback) = status.rollback.take() else { return };
     let (reason, message) = (rollback.reason.clone(), rollback.message.clone());
     remember(status, rollback.outcome, &reason, &message, rollback.slo.clone(), now);

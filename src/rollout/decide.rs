@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{
-        Canary, Duration, OnInconclusive, OnUnobservable, Outcome, Pause, PauseReason, Percent, Phase, Rollback,
-        StepStatus,
+        Canary, Duration, OnInconclusive, OnUnobservable, Outcome, Pause, PauseReason, Percent, Phase,
+        Rollback, StepStatus,
     },
     route::Effective,
     workload::TroubleKind,
@@ -45,7 +45,11 @@ impl Around<'_> {
         self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some())
     }
 
-    fn over(&self, since: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime, length: Duration) -> bool {
+    fn over(
+        &self,
+        since: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime,
+        length: Duration,
+    ) -> bool {
         self.now.duration_since(since.0) >= length.signed()
     }
 }
@@ -101,7 +105,11 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(Move::Revert);
     }
     let Some(canary) = around.canary() else {
-        return if status.step.is_some() { Some(cancelled(around)) } else { by_itself(model, around, candidate, wanted) };
+        return if status.step.is_some() {
+            Some(cancelled(around))
+        } else {
+            by_itself(model, around, candidate, wanted)
+        };
     };
     if wanted != candidate {
         return superseded_early(model, around);
@@ -115,7 +123,8 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let ready = workload.ready >= steps::replicas(canary, 0, model.full_size());
     if !ready {
         return around.over(&step.since, model.spec.progress_deadline).then(|| {
-            let why = workload.trouble.map_or_else(|| "its pods did not become ready".to_owned(), |t| t.message);
+            let why =
+                workload.trouble.map_or_else(|| "its pods did not become ready".to_owned(), |t| t.message);
             let message = format!("not ready within {}: {why}", model.spec.progress_deadline);
             Move::Retreat(rollback(Outcome::RolledBack, "ProgressDeadlineExceeded", message, around.now))
         });
@@ -192,7 +201,12 @@ fn pods_lost(model: &Model, around: &Around<'_>, candidate: &str) -> Option<Move
         }
         trouble => {
             let why = trouble.map_or_else(|| "no pod is ready".to_owned(), |t| t.message);
-            rollback(Outcome::Withdrawn, "PodsLost", format!("{why}; it starts again from weight 0"), around.now)
+            rollback(
+                Outcome::Withdrawn,
+                "PodsLost",
+                format!("{why}; it starts again from weight 0"),
+                around.now,
+            )
         }
     };
     Some(Move::Retreat(rollback))
@@ -220,7 +234,9 @@ fn unobservable(model: &Model, around: &Around<'_>, split: &Split, step: &StepSt
         (Observability::No(why), Some(since)) if around.over(since, split.spec.analysis.hold_budget) => {
             (split.spec.analysis.on_unobservable == OnUnobservable::Withdraw).then(|| {
                 let budget = split.spec.analysis.hold_budget;
-                let message = format!("nothing could be measured for {budget} ({why}); it starts again when answers return");
+                let message = format!(
+                    "nothing could be measured for {budget} ({why}); it starts again when answers return"
+                );
                 Move::Retreat(rollback(Outcome::Withdrawn, "Unobservable", message, around.now))
             })
         }
@@ -233,10 +249,13 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     if let Some(index) = steps::reindex(canary, step) {
         return Some(Move::Reindex { index });
     }
-    let Some(start) = step.starts.last().filter(|s| s.index == step.index) else { return begin(model, around) };
+    let Some(start) = step.starts.last().filter(|s| s.index == step.index) else {
+        return begin(model, around);
+    };
     let rules = steps::get(canary, step.index)?;
     let no_traffic = step.weight == Percent::ZERO;
-    let baked = if no_traffic { around.over(&start.since, rules.bake) } else { model.judgement.baked >= rules.bake };
+    let baked =
+        if no_traffic { around.over(&start.since, rules.bake) } else { model.judgement.baked >= rules.bake };
     let proven = no_traffic || model.judgement.pass;
     if baked && proven && around.at_goal && around.effective.is_settled() && !around.held() {
         let approved = !steps::needs_approval(canary, step.index) || step.approvals.contains(&step.index);

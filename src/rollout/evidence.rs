@@ -111,7 +111,8 @@ impl Evidence {
     /// Nothing measured yet. `scrape`: the provider's scrape interval.
     #[must_use]
     pub fn new(subject: Subject, analysis: &Analysis, slos: &[Slo], scrape: Duration) -> Self {
-        let mut new = Self { subject, analysis: analysis.clone(), scrape: scrape.millis().max(1), slos: vec![] };
+        let mut new =
+            Self { subject, analysis: analysis.clone(), scrape: scrape.millis().max(1), slos: vec![] };
         new.slos = slos.iter().filter_map(|slo| new.fresh(slo, slos)).collect();
         new
     }
@@ -142,8 +143,10 @@ impl Evidence {
             (Some(threshold), _) => Judged::Value(ThresholdJudge::new(report::threshold(threshold)?)),
             (None, Some(objective)) => {
                 let shares = all.iter().filter(|s| s.query.is_none()).count();
-                let judge = SloJudge::new(1.0 - objective.fraction(), &report::settings(&self.analysis, shares))?;
-                let badness = slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
+                let judge =
+                    SloJudge::new(1.0 - objective.fraction(), &report::settings(&self.analysis, shares))?;
+                let badness =
+                    slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
                 let begin = self.subject.entered.map_or(0, Timestamp::as_millisecond);
                 Judged::Share(Box::new(Ledger::new(judge, badness, self.interval(), begin)))
             }
@@ -183,10 +186,18 @@ impl Evidence {
                     // Still preparing: only whether anybody answers.
                     (None, _) => (closed - self.settle(), closed),
                     (Some(_), Judged::Value(_)) => (closed - self.interval(), closed),
-                    (Some(_), Judged::Share(_)) => (slo.asked, closed.min(slo.asked + REACH * self.scrape.max(self.interval()))),
+                    (Some(_), Judged::Share(_)) => {
+                        (slo.asked, closed.min(slo.asked + REACH * self.scrape.max(self.interval())))
+                    }
                 };
                 let due = until > slo.asked && (begun.is_none() || closed > begun?);
-                let question = || self.question(slo, Timestamp::from_millisecond(from).ok()?, Timestamp::from_millisecond(until).ok()?);
+                let question = || {
+                    self.question(
+                        slo,
+                        Timestamp::from_millisecond(from).ok()?,
+                        Timestamp::from_millisecond(until).ok()?,
+                    )
+                };
                 if due { question().map(|q| (index, q)) } else { None }
             })
             .collect()
@@ -238,7 +249,8 @@ impl Evidence {
             Ok(answer) => Ok(slo.take(&answer, until, interval, step, last)),
         });
         // Samples that were not had are asked for again; the value of a query at a moment that is over is not.
-        if slo.last.as_ref().is_some_and(Result::is_ok) || preparing || matches!(slo.judged, Judged::Value(_)) {
+        if slo.last.as_ref().is_some_and(Result::is_ok) || preparing || matches!(slo.judged, Judged::Value(_))
+        {
             slo.asked = until;
         }
     }
@@ -277,7 +289,8 @@ impl Evidence {
                 .then(|| ProvenBreach { slo: slo.slo.name.clone(), message: status.message.clone() })
         });
         let begun = step.starts.last().is_some_and(|s| s.index == step.index);
-        let pass = begun && all.iter().all(|(_, verdict, _)| matches!(verdict, Verdict::Pass)) && !all.is_empty();
+        let pass =
+            begun && all.iter().all(|(_, verdict, _)| matches!(verdict, Verdict::Pass)) && !all.is_empty();
         Judgement {
             breach,
             pass,
@@ -303,8 +316,10 @@ impl Evidence {
     /// Time at this step for which every SLO has data.
     fn baked(&self, step: &StepStatus) -> Duration {
         let interval = self.interval();
-        let of_step = |block: &i64| step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index);
-        let mut sets = self.slos.iter().map(|s| s.blocks.iter().copied().filter(of_step).collect::<BTreeSet<_>>());
+        let of_step =
+            |block: &i64| step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index);
+        let mut sets =
+            self.slos.iter().map(|s| s.blocks.iter().copied().filter(of_step).collect::<BTreeSet<_>>());
         let first = sets.next().unwrap_or_default();
         let common = sets.fold(first, |all, set| all.intersection(&set).copied().collect());
         Duration::from_millis(i64::try_from(common.len()).unwrap_or(i64::MAX).saturating_mul(interval))
@@ -314,10 +329,14 @@ impl Evidence {
         let mut all = Observability::Yes;
         for slo in &self.slos {
             match &slo.last {
-                Some(Err(unanswered)) => return Observability::No(format!("SLO {}: {unanswered}", slo.slo.name)),
+                Some(Err(unanswered)) => {
+                    return Observability::No(format!("SLO {}: {unanswered}", slo.slo.name));
+                }
                 Some(Ok(false)) => {
                     let name = &slo.slo.name;
-                    return Observability::No(format!("SLO {name}: Prometheus has no sample of its counters"));
+                    return Observability::No(format!(
+                        "SLO {name}: Prometheus has no sample of its counters"
+                    ));
                 }
                 Some(Ok(true)) => {}
                 None => all = Observability::Unknown,
@@ -330,14 +349,23 @@ impl Evidence {
     pub fn trim(&mut self, step: &StepStatus) {
         let interval = self.interval();
         for slo in &mut self.slos {
-            slo.blocks.retain(|block| step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index));
+            slo.blocks.retain(|block| {
+                step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index)
+            });
         }
     }
 }
 
 impl SloEvidence {
     /// Folds a good answer; whether the newest closed block had data.
-    fn take(&mut self, answer: &Answer, until: i64, interval: i64, step: Option<&StepStatus>, last: i32) -> bool {
+    fn take(
+        &mut self,
+        answer: &Answer,
+        until: i64,
+        interval: i64,
+        step: Option<&StepStatus>,
+        last: i32,
+    ) -> bool {
         let present = step.map(|s| s.index);
         match (&mut self.judged, answer) {
             (Judged::Value(judge), Answer::Value(value)) => {
@@ -355,7 +383,8 @@ impl SloEvidence {
                     Standing { step, alone: step == Some(last) }
                 });
                 let newest = closed.last().is_some_and(|block| block.candidate.is_some());
-                let here = closed.iter().filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);
+                let here =
+                    closed.iter().filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);
                 self.blocks.extend(here.map(|block| block.index));
                 newest || closed.is_empty()
             }

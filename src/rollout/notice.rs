@@ -1,7 +1,8 @@
 //! What is told to people when something changes: one Event each, only on transitions.
 
 use crate::api::v1alpha1::{
-    HandledRequest, ModelDeploymentStatus, Outcome, PauseReason, Percent, RequestOutcome, Rollback, StepStatus,
+    HandledRequest, ModelDeploymentStatus, Outcome, PauseReason, Percent, RequestOutcome, Rollback,
+    StepStatus,
 };
 
 /// An Event to be published on the model.
@@ -21,7 +22,12 @@ impl Notice {
     /// News.
     #[must_use]
     pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { warning: false, reason, message: message.into(), ended: (reason == "Promoted").then_some(Outcome::Promoted) }
+        Self {
+            warning: false,
+            reason,
+            message: message.into(),
+            ended: (reason == "Promoted").then_some(Outcome::Promoted),
+        }
     }
 
     /// Bad news.
@@ -34,7 +40,10 @@ impl Notice {
     #[must_use]
     pub fn advanced(step: &StepStatus) -> Self {
         if step.weight == Percent::ALL {
-            return Self::normal("Watching", "every step passed: the candidate gets all traffic and is watched");
+            return Self::normal(
+                "Watching",
+                "every step passed: the candidate gets all traffic and is watched",
+            );
         }
         Self::normal("StepTaken", format!("step {}: the candidate gets {}", step.progress, step.weight))
     }
@@ -44,10 +53,17 @@ impl Notice {
     pub fn paused(reason: PauseReason) -> Self {
         let message = match reason {
             PauseReason::Requested => "the weight is held as somebody asked; the SLOs are still judged",
-            PauseReason::ApprovalMissing => "the step passed and waits for an approval; the SLOs are still judged",
+            PauseReason::ApprovalMissing => {
+                "the step passed and waits for an approval; the SLOs are still judged"
+            }
             PauseReason::Inconclusive => "the step is undecided at its maxDuration; the weight is held",
         };
-        Self { warning: reason == PauseReason::Inconclusive, reason: "Paused", message: message.to_owned(), ended: None }
+        Self {
+            warning: reason == PauseReason::Inconclusive,
+            reason: "Paused",
+            message: message.to_owned(),
+            ended: None,
+        }
     }
 
     /// The candidate is taken out.
@@ -78,8 +94,12 @@ impl Notice {
     #[must_use]
     pub fn request(record: &HandledRequest) -> Self {
         match record.outcome {
-            RequestOutcome::Done => Self::normal("RequestDone", format!("{}: {}", record.verb, record.message)),
-            RequestOutcome::Refused => Self::warning("RequestRefused", format!("{}: {}", record.verb, record.message)),
+            RequestOutcome::Done => {
+                Self::normal("RequestDone", format!("{}: {}", record.verb, record.message))
+            }
+            RequestOutcome::Refused => {
+                Self::warning("RequestRefused", format!("{}: {}", record.verb, record.message))
+            }
         }
     }
 }

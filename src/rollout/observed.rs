@@ -143,7 +143,12 @@ impl Model {
         if let Some(workload) = self.workloads.get(revision) {
             return workload.version.clone();
         }
-        self.status.revisions.iter().find(|r| r.name == revision).map(|r| r.version.clone()).unwrap_or_default()
+        self.status
+            .revisions
+            .iter()
+            .find(|r| r.name == revision)
+            .map(|r| r.version.clone())
+            .unwrap_or_default()
     }
 
     /// The revision that should run: the spec's, or the last that was accepted while the spec cannot be run.

@@ -76,14 +76,13 @@ pub struct Facts {
 pub fn after(phase: Phase, step: &Move, facts: Facts) -> Option<Phase> {
     use Phase::{Paused, Pending, Preparing, Progressing, RolledBack, RollingBack, Stable, Watching};
     Some(match (phase, step) {
-        (Pending, Move::Serve) | (Preparing | Watching, Move::Promote { .. }) | (Preparing | RolledBack, Move::Revert) => {
-            Stable
-        }
+        (Pending, Move::Serve)
+        | (Preparing | Watching, Move::Promote { .. })
+        | (Preparing | RolledBack, Move::Revert) => Stable,
         (Stable | Preparing | RolledBack, Move::Prepare) => Preparing,
         (Preparing, Move::Enter) => Progressing,
-        (Progressing | Watching | Paused, Move::Begin { .. } | Move::Observable(_)) | (Preparing, Move::Observable(_)) => {
-            phase
-        }
+        (Progressing | Watching | Paused, Move::Begin { .. } | Move::Observable(_))
+        | (Preparing, Move::Observable(_)) => phase,
         (Progressing, Move::Advance) => {
             if facts.last_step {
                 Watching
@@ -127,6 +126,8 @@ pub fn weight(phase: Phase, step: Percent, granted: Percent) -> Percent {
         Phase::Progressing => step,
         Phase::Paused => granted,
         Phase::Watching => Percent::ALL,
-        Phase::Pending | Phase::Stable | Phase::Preparing | Phase::RollingBack | Phase::RolledBack => Percent::ZERO,
+        Phase::Pending | Phase::Stable | Phase::Preparing | Phase::RollingBack | Phase::RolledBack => {
+            Percent::ZERO
+        }
     }
 }

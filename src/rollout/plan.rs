@@ -12,7 +12,7 @@ use super::{
     phase, shares, sizes, summary,
 };
 use crate::{
-    api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, RevisionShare, RouteStatus, TrafficSplitStatus},
+    api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, TrafficSplitStatus},
     route::{self, Effective, RouteView, Share},
 };
 
@@ -96,8 +96,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut statuses: Vec<ModelDeploymentStatus> = vec![];
     let mut notices = vec![];
     let before: Vec<shares::Decided<'_>> = observed.models.iter().map(|m| (m, &m.status)).collect();
-    let goal: BTreeMap<String, i32> =
-        split.map(|s| shares::goal(s, &before).into_iter().map(|x| (x.revision, x.weight)).collect()).unwrap_or_default();
+    let goal: BTreeMap<String, i32> = split
+        .map(|s| shares::goal(s, &before).into_iter().map(|x| (x.revision, x.weight)).collect())
+        .unwrap_or_default();
     let mut busy: BTreeSet<&str> =
         observed.models.iter().filter(|m| is_rolling(m.status.phase)).map(|m| m.name.as_str()).collect();
     for model in &observed.models {
@@ -159,7 +160,9 @@ fn effective(split: Option<&Split>, now: Timestamp) -> Effective {
     match split.map(|s| (s, s.route.live())) {
         None => Effective::Settled { since: Timestamp::MIN },
         Some((_, None)) => Effective::Unaccepted { message: "there is no route yet".to_owned() },
-        Some((split, Some(view))) => route::effective(view, split.status.route.as_ref(), split.propagation, now),
+        Some((split, Some(view))) => {
+            route::effective(view, split.status.route.as_ref(), split.propagation, now)
+        }
     }
 }
 
@@ -203,8 +206,10 @@ fn writes(
                 }),
                 Some(replicas) => {
                     let (model_name, revision_name) = at();
-                    rising.push(Write::Snapshot { model: model_name.clone(), revision: revision_name.clone() });
-                    rising.push(Write::Service { model: model_name.clone(), revision: revision_name.clone() });
+                    rising
+                        .push(Write::Snapshot { model: model_name.clone(), revision: revision_name.clone() });
+                    rising
+                        .push(Write::Service { model: model_name.clone(), revision: revision_name.clone() });
                     let write = Write::Deployment { model: model_name, revision: revision_name, replicas };
                     let falls = replicas < model.workload(&revision).desired;
                     if falls { falling.push(write) } else { rising.push(write) }
@@ -252,25 +257,10 @@ fn split_status(
 ) -> TrafficSplitStatus {
     let mut status = split.status.clone();
     if let Some(view) = split.route.live() {
-        status.route = remembered(view, split.status.route.as_ref(), now);
+        status.route = route::remember(view, split.status.route.as_ref(), now);
     }
     summary::split(split, decided, route, effective, &mut status, now);
     status
-}
-
-/// The memory follows the live route once every parent has accepted it; what changed since starts its allowance anew.
-fn remembered(view: &RouteView, memory: Option<&RouteStatus>, now: Timestamp) -> Option<RouteStatus> {
-    if !view.is_accepted() {
-        return memory.filter(|m| m.generation != view.generation).cloned();
-    }
-    let shares: Vec<RevisionShare> = summary::revision_shares(&view.shares);
-    if let Some(memory) = memory
-        && memory.generation == view.generation
-        && memory.shares == shares
-    {
-        return Some(memory.clone());
-    }
-    Some(RouteStatus { generation: view.generation, shares, since: now.into() })
 }
 
 /// The earliest moment at which time alone may change the plan.

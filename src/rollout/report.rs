@@ -81,16 +81,21 @@ pub fn share(slo: &Slo, verdict: &Verdict, report: &Report, interval: Duration) 
     let message = match verdict {
         Verdict::Pass => format!("{good} of {requests} requests: {asked} is proven at this step"),
         Verdict::Fail(Breach { cause, one_in }) => {
-            let odds = if *one_in > 1e6 { "less than 1 in 1000000".to_owned() } else { format!("1 in {one_in:.0}") };
+            let odds =
+                if *one_in > 1e6 { "less than 1 in 1000000".to_owned() } else { format!("1 in {one_in:.0}") };
             let against = match cause {
                 Cause::Objective => format!("{asked} is asked for"),
                 Cause::WorseThanStable => "worse than the stable revision".to_owned(),
                 Cause::Threshold { .. } => "beyond its threshold".to_owned(),
             };
-            format!("{good} of {requests} requests, {against}; a healthy revision looks so bad {odds} by chance")
+            format!(
+                "{good} of {requests} requests, {against}; a healthy revision looks so bad {odds} by chance"
+            )
         }
         Verdict::Inconclusive(Why::SharedWithStable) => {
-            format!("{good} of {requests} requests, less than {asked}, but the stable revision is no better: held")
+            format!(
+                "{good} of {requests} requests, less than {asked}, but the stable revision is no better: held"
+            )
         }
         Verdict::Inconclusive(Why::NoData) => {
             format!("no requests at this step yet; about {} are needed to prove {asked}", needed.unwrap_or(0))
@@ -112,7 +117,9 @@ pub fn share(slo: &Slo, verdict: &Verdict, report: &Report, interval: Duration) 
 
 fn undecided(good: &str, requests: i64, needed: Option<i64>, report: &Report, interval: Duration) -> String {
     let Some(needed) = needed else {
-        return format!("{good} of {requests} requests: too close to the objective for any number to prove it");
+        return format!(
+            "{good} of {requests} requests: too close to the objective for any number to prove it"
+        );
     };
     let time = report.blocks_needed.map_or_else(
         || ", but there is no traffic: raise the weight, loosen the objective, or send requests".to_owned(),
@@ -131,10 +138,14 @@ pub fn value(slo: &Slo, verdict: &Verdict, judge: &ThresholdJudge) -> SloStatus 
     let shown = value.clone().unwrap_or_else(|| "no value".to_owned());
     let message = match verdict {
         Verdict::Pass => format!("{shown} is within its threshold"),
-        Verdict::Fail(_) => format!("{shown} is beyond its threshold, {} evaluations in a row", judge.beyond()),
+        Verdict::Fail(_) => {
+            format!("{shown} is beyond its threshold, {} evaluations in a row", judge.beyond())
+        }
         Verdict::Inconclusive(Why::Unusable) => "the last answer was not one finite number".to_owned(),
         Verdict::Inconclusive(Why::NoData) => "no value at this step yet".to_owned(),
-        Verdict::Inconclusive(_) => format!("{shown} is beyond its threshold, {} in a row so far", judge.beyond()),
+        Verdict::Inconclusive(_) => {
+            format!("{shown} is beyond its threshold, {} in a row so far", judge.beyond())
+        }
     };
     SloStatus {
         name: slo.name.clone(),

@@ -138,7 +138,9 @@ pub fn answer(request: &Request, model: &Model, canary: Option<&Canary>, now: Ti
     match verb {
         Verb::Abort => abort(body, now),
         Verb::Pause => pause(status.phase),
-        Verb::Resume if status.phase == Phase::Paused => Answer::Move(Move::Resume, "the rollout goes on".to_owned()),
+        Verb::Resume if status.phase == Phase::Paused => {
+            Answer::Move(Move::Resume, "the rollout goes on".to_owned())
+        }
         Verb::Resume => Answer::Refused(format!("the rollout is not paused, it is {:?}", status.phase)),
         Verb::Approve => approve(body, status, canary),
         Verb::Promote | Verb::Retry => promote(status.phase, canary.is_some()),
@@ -154,18 +156,24 @@ fn retry(body: &Body, model: &Model) -> Answer {
 
 fn abort(body: &Body, now: Timestamp) -> Answer {
     let by = body.by.as_deref().unwrap_or("somebody");
-    let mut message = format!("{by} asked to abort{}", body.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default());
+    let mut message =
+        format!("{by} asked to abort{}", body.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default());
     truncate(&mut message, 512);
-    let rollback =
-        Rollback { outcome: Outcome::RolledBack, reason: "Aborted".to_owned(), message, slo: None, since: now.into() };
+    let rollback = Rollback {
+        outcome: Outcome::RolledBack,
+        reason: "Aborted".to_owned(),
+        message,
+        slo: None,
+        since: now.into(),
+    };
     Answer::Move(Move::Retreat(rollback), "the candidate is taken out and rejected".to_owned())
 }
 
 fn pause(phase: Phase) -> Answer {
     match phase {
-        Phase::Watching => {
-            Answer::Refused("the candidate has all traffic already: abort it, or promote it to end the watch".to_owned())
-        }
+        Phase::Watching => Answer::Refused(
+            "the candidate has all traffic already: abort it, or promote it to end the watch".to_owned(),
+        ),
         Phase::Paused => Answer::Refused("the rollout is paused already".to_owned()),
         _ => Answer::Move(Move::Pause(PauseReason::Requested), "the weight is held until resume".to_owned()),
     }
@@ -177,7 +185,10 @@ fn approve(body: &Body, status: &ModelDeploymentStatus, canary: Option<&Canary>)
     };
     let wanted = body.step.unwrap_or(step.index);
     if usize::try_from(wanted).ok().and_then(|i| canary.steps.get(i)).is_none() {
-        return Answer::Refused(format!("there is no step {wanted}: steps are counted from 0 to {}", canary.steps.len() - 1));
+        return Answer::Refused(format!(
+            "there is no step {wanted}: steps are counted from 0 to {}",
+            canary.steps.len() - 1
+        ));
     }
     if !steps::needs_approval(canary, wanted) {
         return Answer::Refused(format!("step {wanted} needs no approval"));
@@ -192,7 +203,9 @@ fn promote(phase: Phase, split: bool) -> Answer {
             "the watch ends and the candidate is stable".to_owned(),
         ),
         _ if split => Answer::Move(Move::Skip, "the candidate gets all traffic and is watched".to_owned()),
-        _ => Answer::Refused("without a TrafficSplit the candidate takes over by itself once it is ready".to_owned()),
+        _ => Answer::Refused(
+            "without a TrafficSplit the candidate takes over by itself once it is ready".to_owned(),
+        ),
     }
 }
 
@@ -207,5 +220,11 @@ pub fn record(request: &Request, answer: &Answer, now: Timestamp) -> HandledRequ
     };
     let mut message = message.clone();
     truncate(&mut message, 512);
-    HandledRequest { verb: request.verb.clone(), value: request.value.clone(), outcome, message, at: now.into() }
+    HandledRequest {
+        verb: request.verb.clone(),
+        value: request.value.clone(),
+        outcome,
+        message,
+        at: now.into(),
+    }
 }

@@ -12,14 +12,8 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{Canary, ModelDeploymentStatus, Percent, Phase},
-    route::{Share, apportion},
+    route::{self, Portion, Share},
 };
-
-/// A route's weights sum to this.
-pub const TOTAL: i32 = 10_000;
-
-/// Parts of a backend's share that the candidate gets, of this many; finer than any weight.
-const WHOLE: i64 = 1_000_000;
 
 /// A model with the status that is to be acted on.
 pub type Decided<'a> = (&'a Model, &'a ModelDeploymentStatus);
@@ -27,81 +21,88 @@ pub type Decided<'a> = (&'a Model, &'a ModelDeploymentStatus);
 /// What the state asks for, however ready anything is.
 #[must_use]
 pub fn goal(split: &Split, models: &[Decided<'_>]) -> Vec<Share> {
-    let live = BTreeMap::new();
-    assemble(split, models, |(model, status)| {
-        let canary = &split.spec.strategy.canary;
-        parts(model, status, apply::candidate_weight(status, Some(canary)), &live)
-    })
+    let canary = &split.spec.strategy.canary;
+    assemble(split, models, &live(split), |(_, status)| apply::candidate_weight(status, Some(canary)))
 }
 
 /// What may be written now, given what the live route says.
 #[must_use]
 pub fn allowed(split: &Split, models: &[Decided<'_>]) -> Vec<Share> {
-    let empty = BTreeMap::new();
-    let live = split.route.live().map_or(&empty, |view| &view.shares);
-    assemble(split, models, |(model, status)| {
-        let canary = &split.spec.strategy.canary;
-        let weight = guarded(model, status, canary, live);
-        parts(model, status, weight, live)
+    let live = live(split);
+    assemble(split, models, &live, |(model, status)| {
+        guarded(model, status, &split.spec.strategy.canary, &live)
     })
 }
 
-/// One model's revisions and their parts of its share: stable first.
-struct Parts(Vec<(String, i64)>);
-
-/// The stable revision and the candidate by `weight`; the first revision by itself once it is ready (or is in the live
-/// route already); nothing for a model that cannot serve yet.
-fn parts(model: &Model, status: &ModelDeploymentStatus, weight: Percent, live: &BTreeMap<String, i32>) -> Parts {
-    let Some(stable) = &status.stable_revision else {
-        let Some(first) = status.latest_revision.as_deref().filter(|_| status.phase == Phase::Pending) else {
-            return Parts(vec![]);
-        };
-        let ready = model.workload(first).ready >= model.full_size();
-        let serves = ready || live.contains_key(first);
-        return Parts(if serves { vec![(first.to_owned(), WHOLE)] } else { vec![] });
-    };
-    let in_route = live.contains_key(stable);
-    let candidate = status.candidate_revision.as_deref().filter(|_| weight > Percent::ZERO);
-    if candidate.is_none() && !in_route && model.workload(stable).ready == 0 && !routed(status, live) {
-        // A new TrafficSplit over a model that is down: the route is made once it is back.
-        return Parts(vec![]);
-    }
-    let ppm = i64::from(weight.ppm());
-    let mut parts = vec![(stable.clone(), WHOLE - ppm)];
-    parts.extend(candidate.map(|c| (c.to_owned(), ppm)));
-    parts.retain(|(_, part)| *part > 0);
-    Parts(parts)
+fn live(split: &Split) -> BTreeMap<String, i32> {
+    split.route.live().map(|view| view.shares.clone()).unwrap_or_default()
 }
 
-/// Whether the live route names any revision of this model.
-fn routed(status: &ModelDeploymentStatus, live: &BTreeMap<String, i32>) -> bool {
-    status.revisions.iter().any(|r| live.contains_key(&r.name))
+/// What a model has to serve: the stable revision and the candidate by `weight`; the first revision by itself once it is
+/// ready (or is in the live route already); nothing for a model that cannot serve yet.
+fn portion(
+    (model, status): &Decided<'_>,
+    backend: i32,
+    weight: Percent,
+    live: &BTreeMap<String, i32>,
+) -> Option<Portion> {
+    let called = |revision: &str| (revision.to_owned(), model.version_of(revision));
+    let Some(stable) = status.stable_revision.as_deref() else {
+        let first = status.latest_revision.as_deref().filter(|_| status.phase == Phase::Pending)?;
+        let ready = model.workload(first).ready >= model.full_size();
+        return (ready || live.contains_key(first)).then(|| Portion {
+            weight: backend,
+            stable: called(first),
+            candidate: None,
+        });
+    };
+    let candidate = status.candidate_revision.as_deref().filter(|_| weight > Percent::ZERO);
+    let routed = status.revisions.iter().any(|r| live.contains_key(&r.name));
+    if candidate.is_none() && model.workload(stable).ready == 0 && !routed {
+        // A new TrafficSplit over a model that is down: the route is made once it is back.
+        return None;
+    }
+    let candidate = candidate.map(|c| (c.to_owned(), model.version_of(c), weight));
+    Some(Portion { weight: backend, stable: called(stable), candidate })
 }
 
 /// Shares of the whole route, in the order of the backends; empty when nobody can serve.
-fn assemble<'a>(split: &Split, models: &[Decided<'a>], parts_of: impl Fn(&Decided<'a>) -> Parts) -> Vec<Share> {
-    let mut wanted: Vec<(Share, i64)> = vec![];
-    for backend in &split.spec.backends {
-        let Some(decided) = models.iter().find(|(m, _)| m.name == backend.model_deployment_ref.name) else { continue };
-        let weight = i64::from(backend.weight.unwrap_or(1).max(1));
-        for (revision, part) in parts_of(decided).0 {
-            let version = decided.0.version_of(&revision);
-            wanted.push((Share { revision, version, weight: 0 }, weight * part));
-        }
-    }
-    let portions: Vec<i64> = wanted.iter().map(|(_, part)| *part).collect();
-    let weights = apportion(&portions, TOTAL);
-    wanted.into_iter().zip(weights).map(|((share, _), weight)| Share { weight, ..share }).collect()
+fn assemble<'a>(
+    split: &Split,
+    models: &[Decided<'a>],
+    live: &BTreeMap<String, i32>,
+    weight_of: impl Fn(&Decided<'a>) -> Percent,
+) -> Vec<Share> {
+    let portions: Vec<Portion> = split
+        .spec
+        .backends
+        .iter()
+        .filter_map(|backend| {
+            let decided = models.iter().find(|(m, _)| m.name == backend.model_deployment_ref.name)?;
+            portion(decided, backend.weight.unwrap_or(1).max(1), weight_of(decided), live)
+        })
+        .collect();
+    route::shares(&portions)
 }
 
 /// The candidate's weight that may be written now.
-fn guarded(model: &Model, status: &ModelDeploymentStatus, canary: &Canary, live: &BTreeMap<String, i32>) -> Percent {
+fn guarded(
+    model: &Model,
+    status: &ModelDeploymentStatus,
+    canary: &Canary,
+    live: &BTreeMap<String, i32>,
+) -> Percent {
     let goal = apply::candidate_weight(status, Some(canary));
-    let (Some(stable), Some(candidate)) = (&status.stable_revision, &status.candidate_revision) else { return goal };
+    let (Some(stable), Some(candidate)) = (&status.stable_revision, &status.candidate_revision) else {
+        return goal;
+    };
     let present = present(live, stable, candidate);
     let (of_stable, of_candidate) = (model.workload(stable).ready, model.workload(candidate).ready);
     if goal > present {
-        let need = status.step.as_ref().map_or(model.full_size(), |s| steps::replicas(canary, s.index, model.full_size()));
+        let need = status
+            .step
+            .as_ref()
+            .map_or(model.full_size(), |s| steps::replicas(canary, s.index, model.full_size()));
         return if of_candidate >= need { goal } else { present };
     }
     if goal < present {
@@ -111,15 +112,16 @@ fn guarded(model: &Model, status: &ModelDeploymentStatus, canary: &Canary, live:
     goal
 }
 
-/// The candidate's weight within its model in the live route; nothing when neither is there.
+/// The candidate's weight within its model in the live route; nothing when neither is there. Rounded up, so that
+/// writing it again gives the same weights.
 #[must_use]
 pub fn present(live: &BTreeMap<String, i32>, stable: &str, candidate: &str) -> Percent {
-    let of = |revision: &str| i64::from(live.get(revision).copied().unwrap_or(0));
+    let of = |revision: &str| i64::from(live.get(revision).copied().unwrap_or(0).max(0));
     let (of_stable, of_candidate) = (of(stable), of(candidate));
     let sum = of_stable + of_candidate;
     if sum == 0 {
         return Percent::ZERO;
     }
-    let ppm = (of_candidate * WHOLE + sum / 2) / sum;
+    let ppm = (of_candidate * i64::from(Percent::ALL.ppm()) + sum - 1) / sum;
     i32::try_from(ppm).ok().and_then(Percent::from_ppm).unwrap_or(Percent::ZERO)
 }

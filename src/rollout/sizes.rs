@@ -42,7 +42,9 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
             let in_route = live.is_some_and(|view| view.shares.contains_key(&name));
             let warm_until = old.and_then(|r| r.warm_until.clone()).filter(|until| until.0 > around.now);
             let used = used(status, &name, warm_until.is_some(), in_route || workload.desired > 0);
-            let same = old.filter(|r| r.used == used && !(used == RevisionUse::Candidate && is_new_attempt(model, status)));
+            let same = old.filter(|r| {
+                r.used == used && !(used == RevisionUse::Candidate && is_new_attempt(model, status))
+            });
             let since = same.and_then(|r| r.since.clone()).or(Some(MicroTime(around.now)));
             RevisionStatus {
                 version: model.version_of(&name),
@@ -135,7 +137,12 @@ fn candidate(model: &Model, status: &ModelDeploymentStatus, split: Option<&Split
 
 /// Whether a revision that lost its traffic has none left: the route without it is effective, and for as long as a
 /// request may take.
-fn is_drained(revision: &RevisionStatus, split: Option<&Split>, effective: &Effective, now: Timestamp) -> bool {
+fn is_drained(
+    revision: &RevisionStatus,
+    split: Option<&Split>,
+    effective: &Effective,
+    now: Timestamp,
+) -> bool {
     let Some(lost) = revision.since.as_ref().map(|s| s.0) else { return false };
     let since = match (split, effective) {
         (None, _) => lost,

@@ -8,27 +8,27 @@ use super::{
     decide::Around,
     evidence::Observability,
     observed::{Model, Route, Split, StableService},
-    shares::{Decided, TOTAL},
+    shares::Decided,
 };
 use crate::{
     api::{
         conditions::{
-            self, ACCEPTED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED, State, truncate,
+            self, ACCEPTED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED, State,
+            truncate,
         },
         v1alpha1::{
-            BackendStatus, ModelDeploymentStatus, PauseReason, Percent, Phase, RevisionShare, RevisionUse, SloStatus,
-            TrafficSplitStatus, VerdictWord,
+            BackendStatus, ModelDeploymentStatus, PauseReason, Percent, Phase, RevisionShare, RevisionUse,
+            SloStatus, TrafficSplitStatus, VerdictWord,
         },
     },
-    revision::Refusal,
-    route::{Effective, Share},
-    workload::SELECTOR_LABEL,
+    revision::{MODEL_LABEL, Refusal},
+    route::{Effective, Share, TOTAL},
 };
 
 /// Fills in everything of a model's status that follows from the rest of it.
 pub fn model(model: &Model, status: &mut ModelDeploymentStatus, around: &Around<'_>) {
     status.observed_generation = model.generation;
-    status.selector = format!("{SELECTOR_LABEL}={}", model.name);
+    status.selector = format!("{MODEL_LABEL}={}", model.name);
     let serving = [RevisionUse::Stable, RevisionUse::Candidate];
     status.replicas = status.revisions.iter().filter(|r| serving.contains(&r.used)).map(|r| r.replicas).sum();
     analysis(model, status);
@@ -45,15 +45,17 @@ pub fn model(model: &Model, status: &mut ModelDeploymentStatus, around: &Around<
     let is_ready = ready.status;
     conditions::set(&mut status.conditions, READY, Some(ready), generation, now);
     let stalled = stalled(model, status);
-    let reconciling = (stalled.is_none() && !(is_ready && status.phase == Phase::Stable))
-        .then(|| State::yes("RolloutInProgress", status.message.clone()));
+    let done = is_ready && status.phase == Phase::Stable && status.latest_revision == status.stable_revision;
+    let reconciling =
+        (stalled.is_none() && !done).then(|| State::yes("RolloutInProgress", status.message.clone()));
     conditions::set(&mut status.conditions, RECONCILING, reconciling, generation, now);
     conditions::set(&mut status.conditions, STALLED, stalled, generation, now);
 }
 
 /// The verdicts, published when a word changes or the numbers are old: not with every block.
 fn analysis(model: &Model, status: &mut ModelDeploymentStatus) {
-    let judged = matches!(status.phase, Phase::Progressing | Phase::Paused | Phase::Watching | Phase::RollingBack);
+    let judged =
+        matches!(status.phase, Phase::Progressing | Phase::Paused | Phase::Watching | Phase::RollingBack);
     if !judged || (status.phase == Phase::RollingBack && model.judgement.slos.is_empty()) {
         if status.phase != Phase::RollingBack {
             status.analysis.clear();
@@ -71,7 +73,13 @@ fn analysis(model: &Model, status: &mut ModelDeploymentStatus) {
 
 /// The worst word wins.
 fn overall(analysis: &[SloStatus]) -> Option<VerdictWord> {
-    let order = [VerdictWord::Fail, VerdictWord::Unobservable, VerdictWord::Shared, VerdictWord::Undecided, VerdictWord::Pass];
+    let order = [
+        VerdictWord::Fail,
+        VerdictWord::Unobservable,
+        VerdictWord::Shared,
+        VerdictWord::Undecided,
+        VerdictWord::Pass,
+    ];
     order.into_iter().find(|word| analysis.iter().any(|s| s.verdict == *word))
 }
 
@@ -83,7 +91,9 @@ fn accepted(refusal: Option<&Refusal>, model: &Model) -> State {
         let name = &model.name;
         return State::no(
             "NameTaken",
-            format!("a Service {name} exists that is not ours: delete or rename it, or choose another name for this ModelDeployment"),
+            format!(
+                "a Service {name} exists that is not ours: delete or rename it, or choose another name for this ModelDeployment"
+            ),
         );
     }
     State::yes("Accepted", "the spec is valid")
@@ -112,13 +122,17 @@ fn progressing(status: &ModelDeploymentStatus) -> State {
 
 /// Whether what should serve does, whatever a rollout is doing.
 fn ready(model: &Model, status: &ModelDeploymentStatus) -> State {
-    let Some(stable) = &status.stable_revision else { return State::no("NothingServes", status.message.clone()) };
+    let Some(stable) = &status.stable_revision else {
+        return State::no("NothingServes", status.message.clone());
+    };
     if model.workload(stable).ready > 0 {
         return State::yes("Serving", format!("revision {stable} serves"));
     }
     let candidate = status.candidate_revision.as_ref().filter(|c| model.workload(c).ready > 0);
     match candidate {
-        Some(candidate) if status.phase == Phase::Watching => State::yes("Serving", format!("revision {candidate} serves")),
+        Some(candidate) if status.phase == Phase::Watching => {
+            State::yes("Serving", format!("revision {candidate} serves"))
+        }
         _ => State::no("NoHealthyRevision", format!("no pod of the stable revision {stable} is ready")),
     }
 }
@@ -167,15 +181,21 @@ fn sentence(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) 
                         model.name
                     )
                 }
-                Some(PauseReason::Inconclusive) => "the step is undecided: resume, promote or abort".to_owned(),
+                Some(PauseReason::Inconclusive) => {
+                    "the step is undecided: resume, promote or abort".to_owned()
+                }
                 _ => "paused on request: resume, promote or abort".to_owned(),
             };
             format!("{candidate} is held at {}: {why}", held_weight(status))
         }
-        Phase::Watching => format!("{candidate} has all traffic and is watched; {stable} is warm{}", verdicts(status)),
+        Phase::Watching => {
+            format!("{candidate} has all traffic and is watched; {stable} is warm{}", verdicts(status))
+        }
         Phase::RollingBack => {
             let why = status.rollback.as_ref().map_or("", |r| r.message.as_str());
-            let stuck = if around.candidate_weight > 0 && model.workload(status.stable_revision.as_deref().unwrap_or_default()).ready == 0 {
+            let stuck = if around.candidate_weight > 0
+                && model.workload(status.stable_revision.as_deref().unwrap_or_default()).ready == 0
+            {
                 "; waiting for a ready pod of the stable revision"
             } else {
                 ""
@@ -186,7 +206,10 @@ fn sentence(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) 
             let latest = status.latest_revision.as_deref();
             let rejected = status.rejected.iter().find(|r| Some(r.revision.as_str()) == latest);
             let why = rejected.map_or("", |r| r.message.as_str());
-            format!("{} was rejected: {why}; {stable} serves. Change the spec, or ask to retry", call(&status.latest_revision))
+            format!(
+                "{} was rejected: {why}; {stable} serves. Change the spec, or ask to retry",
+                call(&status.latest_revision)
+            )
         }
     }
 }
@@ -204,7 +227,11 @@ fn pending(model: &Model, status: &ModelDeploymentStatus, latest: &str) -> Strin
 /// Why a Stable model does not take up its latest revision, if it does not.
 fn waiting(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) -> Option<String> {
     if let Err(refusal) = &model.latest {
-        return Some(format!("{} serves; the new spec cannot run: {}", status.stable_revision.as_deref()?, refusal.message));
+        return Some(format!(
+            "{} serves; the new spec cannot run: {}",
+            status.stable_revision.as_deref()?,
+            refusal.message
+        ));
     }
     if status.latest_revision == status.stable_revision {
         return None;
@@ -216,7 +243,11 @@ fn waiting(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) -
 
 fn held(around: &Around<'_>) -> Option<String> {
     let split = around.split?;
-    split.refused.as_ref().or(split.unresolved.as_ref()).map(|r| format!("TrafficSplit {}: {}", split.name, r.message))
+    split
+        .refused
+        .as_ref()
+        .or(split.unresolved.as_ref())
+        .map(|r| format!("TrafficSplit {}: {}", split.name, r.message))
 }
 
 fn pods(model: &Model, revision: Option<&str>) -> String {
@@ -236,7 +267,10 @@ fn progress(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>, 
     } else {
         match around.effective {
             Effective::Unaccepted { message } => format!("; its weight is not effective: {message}"),
-            _ => format!("; its weight is not effective yet{}", pods(model, status.candidate_revision.as_deref())),
+            _ => format!(
+                "; its weight is not effective yet{}",
+                pods(model, status.candidate_revision.as_deref())
+            ),
         }
     };
     let held = held(around).map(|why| format!("; held: {why}")).unwrap_or_default();
@@ -278,7 +312,10 @@ pub fn split(
         Some(refusal) => State::no(refusal.reason, refusal.message.clone()),
         None if taken => State::no(
             "NameTaken",
-            format!("an HTTPRoute {} exists that is not ours: delete or rename it, or choose another name for this TrafficSplit", split.name),
+            format!(
+                "an HTTPRoute {} exists that is not ours: delete or rename it, or choose another name for this TrafficSplit",
+                split.name
+            ),
         ),
         None => State::yes("Accepted", "the spec is valid"),
     };
@@ -293,7 +330,8 @@ pub fn split(
     };
     let message = blocked.as_ref().unwrap_or(&ready).message.clone();
     let stalled = blocked.map(|state| State::yes(state.reason, state.message));
-    let reconciling = (stalled.is_none() && !ready.status).then(|| State::yes("Programming", programmed.message.clone()));
+    let reconciling =
+        (stalled.is_none() && !ready.status).then(|| State::yes("Programming", programmed.message.clone()));
     put(ACCEPTED, Some(accepted));
     put(RESOLVED_REFS, Some(resolved));
     put(PROGRAMMED, Some(programmed));
@@ -306,11 +344,15 @@ pub fn split(
 
 fn programmed(split: &Split, route: &[Share], effective: &Effective) -> State {
     match (effective, split.route.live()) {
-        (_, None) if route.is_empty() => State::no("NothingReady", "no backend is ready yet: the route is made once one is"),
+        (_, None) if route.is_empty() => {
+            State::no("NothingReady", "no backend is ready yet: the route is made once one is")
+        }
         (_, None) => State::no("Pending", "the route is being written"),
         (Effective::Unaccepted { message }, Some(_)) => State::no("NotAccepted", message.clone()),
         (Effective::Waiting { .. }, Some(_)) => State::yes("Propagating", "accepted by every parent"),
-        (Effective::Settled { .. }, Some(_)) => State::yes("Programmed", "accepted by every parent and effective"),
+        (Effective::Settled { .. }, Some(_)) => {
+            State::yes("Programmed", "accepted by every parent and effective")
+        }
     }
 }
 
@@ -322,7 +364,9 @@ fn backends(split: &Split, decided: &[Decided<'_>], live: &BTreeMap<String, i32>
             let model = decided.iter().find(|(m, _)| m.name == *name);
             let of_model: BTreeMap<String, i32> = live
                 .iter()
-                .filter(|(revision, _)| model.is_some_and(|(_, s)| s.revisions.iter().any(|r| r.name == **revision)))
+                .filter(|(revision, _)| {
+                    model.is_some_and(|(_, s)| s.revisions.iter().any(|r| r.name == **revision))
+                })
                 .map(|(revision, weight)| (revision.clone(), *weight))
                 .collect();
             BackendStatus {
