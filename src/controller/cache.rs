@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     revision::MODEL_LABEL,
-    route::HttpRoute,
+    route::HTTPRoute,
 };
 
 /// Namespace (empty for cluster-scoped kinds) and name.
@@ -118,6 +118,11 @@ impl<K: Resource> Table<K> {
             }
             Event::InitDone => self.relisted(),
             Event::Apply(object) => {
+                // A watch may be slower than the answer to our own write.
+                let newer = |old: &Arc<K>| version(old.meta()) > version(object.meta());
+                if self.objects.get(&key(&object)).is_some_and(newer) {
+                    return vec![];
+                }
                 let object = Arc::new(object);
                 let old = self.insert(object.clone());
                 old.into_iter().chain([object]).collect()
@@ -199,7 +204,7 @@ pub struct Cache {
     /// `ControllerRevisions` with our label.
     pub revisions: Table<ControllerRevision>,
     /// Generated routes.
-    pub routes: Table<HttpRoute>,
+    pub routes: Table<HTTPRoute>,
     /// All Gateways: whether a parent is there.
     pub gateways: Table<Gateway>,
 }

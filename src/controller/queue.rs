@@ -48,13 +48,14 @@ impl Queue {
     pub async fn next(&self) -> Unit {
         loop {
             let changed = self.changed.notified();
+            tokio::pin!(changed);
             match self.take() {
                 Ok(unit) => return unit,
                 Err(None) => changed.await,
                 Err(Some(at)) => {
                     tokio::select! {
                         biased;
-                        () = changed => {}
+                        () = &mut changed => {}
                         () = tokio::time::sleep_until(at) => {}
                     }
                 }
@@ -66,11 +67,6 @@ impl Queue {
     pub fn done(&self, unit: &Unit) {
         self.lock().running.remove(unit);
         self.changed.notify_one();
-    }
-
-    /// Forgets what was planned for `unit`, if nothing else wanted it.
-    pub fn len(&self) -> usize {
-        self.lock().due.len()
     }
 
     fn take(&self) -> Result<Unit, Option<Instant>> {

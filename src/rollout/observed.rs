@@ -38,6 +38,8 @@ pub struct Split {
     pub refused: Option<Refusal>,
     /// What it names and is not there: nothing rises, what flows goes on.
     pub unresolved: Option<Refusal>,
+    /// The route keeps its parents, hosts and matches as they live: those of the spec cannot be used.
+    pub frozen: bool,
     /// The generated route.
     pub route: Route,
     /// How long after acceptance a data plane may still apply what was before.

@@ -8,7 +8,7 @@ use super::{
     apply,
     decide::{self, Around},
     notice::Notice,
-    observed::{Model, Observed, Split},
+    observed::{Model, Observed, Route, Split},
     phase, shares, sizes, summary,
 };
 use crate::{
@@ -222,7 +222,12 @@ fn writes(
     }
     let mut writes = intent;
     writes.extend(rising);
-    if !route.is_empty() {
+    let writable = observed.split.as_ref().is_some_and(|s| match s.route {
+        Route::Taken => false,
+        Route::Absent => !s.frozen,
+        Route::Live(_) => true,
+    });
+    if !route.is_empty() && writable {
         writes.push(Write::Route(route.to_vec()));
     }
     writes.extend(falling);

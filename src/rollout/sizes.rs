@@ -161,6 +161,9 @@ fn is_drained(
 /// as it is.
 #[must_use]
 pub fn stable_service(model: &Model, status: &ModelDeploymentStatus) -> Option<String> {
+    if model.service == StableService::Taken {
+        return None;
+    }
     if let Some(stable) = &status.stable_revision {
         return Some(stable.clone());
     }
