@@ -1,1 +1,4 @@
+#![forbid(unsafe_code)]
 //! Seatrial.
+pub mod api;
+pub mod rollout;

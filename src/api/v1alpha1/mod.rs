@@ -1,0 +1,24 @@
+//! Version v1alpha1 of the API.
+
+mod common;
+mod model_deployment;
+mod model_runtime;
+mod slo;
+mod status;
+mod traffic_split;
+
+pub use common::{Duration, LocalRef, Percent, UnitError};
+pub use model_deployment::{Model, ModelDeployment, ModelDeploymentSpec};
+pub use model_runtime::{ModelRuntime, ModelRuntimeSpec};
+pub use slo::{
+    Analysis, Errors, Latency, OnInconclusive, OnUnobservable, Ratio, Sensitivity, Slo, Threshold,
+};
+pub use status::{
+    BackendStatus, HandledRequest, Interval, ModelDeploymentStatus, Outcome, Pause, PauseReason, Phase,
+    Rejection, RequestOutcome, RevisionShare, RevisionStatus, RevisionUse, Rollback, RolloutRecord,
+    RouteStatus, SloStatus, StepStart, StepStatus, TrafficSplitStatus, VerdictWord,
+};
+pub use traffic_split::{
+    Approval, Backend, Canary, HeaderMatch, HttpRoute, MatchType, Method, ParentRef, PathMatch, PathType,
+    QueryMatch, Route, RouteMatch, Step, Strategy, Timeouts, TrafficSplit, TrafficSplitSpec,
+};
