@@ -31,7 +31,7 @@ FULL = {
     "prometheusToken": {"enabled": True, "audience": "thanos"},
     "extraVolumes": [{"name": "tls", "configMap": {"name": "prometheus-ca"}}],
     "extraVolumeMounts": [{"name": "tls", "mountPath": "/etc/seatrial/tls", "readOnly": True}],
-    "extraEnv": [{"name": "RUST_LOG", "value": "debug"}],
+    "extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}], "logLevel": "info,seatrial=debug",
     "replicas": 2, "priorityClassName": "system-cluster-critical", "commonLabels": {"team": "ml"}, "podLabels": {"a": "b"},
     "podAnnotations": {"c": "d"}, "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
     "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}],
@@ -59,6 +59,7 @@ BAD = {   # what Helm's message must hold → values
     "'Not_A_Name' not allowed": [{"providers": {"Not_A_Name": PROVIDER}}],
     "at '/providers'": [{"providers": [PROVIDER]}],
     "'replicaCount' not allowed": [{"replicaCount": 2}],
+    "/logLevel": [{"logLevel": v} for v in ("", "very much", 1)],
     "at '/replicas'": [{"replicas": v} for v in (-1, "2", 1.5, 6)],
     "/image/tag": [{"image": {"tag": v}} for v in ("latest", "a b", 1)],
     "/image/digest": [{"image": {"digest": v}} for v in ("sha256:abc", "latest")],
@@ -189,8 +190,32 @@ def keys(schema, values, path=""):
         yield from keys(known[key], values[key], f"{path}{key}.")
 
 
+def check_words(schema):
+    """The chart's words are the code's: phases, verdicts, metrics, packs."""
+    source = HERE.parent / "src"
+    crd = (HERE.parent / "crds" / "modeldeployments.yaml").read_text()
+    words = set(re.findall(r"^\s+- (\w+)$", crd, re.MULTILINE)) | set(re.findall(r"enum: \[([^]]*)\]", crd))
+    used = (CHART / "rules" / "seatrial.yaml").read_text() + (CHART / "dashboards" / "seatrial.json").read_text().replace('\\"', '"')
+    for values in re.findall(r'(?:phase|verdict)=~?"([^"$]+)"', used):
+        for word in values.split("|"):
+            if word not in words:
+                yield f"no phase or verdict is called {word}"
+    metrics, config = source / "controller" / "metrics.rs", source / "process" / "config.rs"
+    if metrics.exists():
+        names = {"seatrial_" + n for n in re.findall(r'"([a-z_]+)"', metrics.read_text())}
+        for metric in METRICS:
+            if names.isdisjoint({metric, metric.removesuffix("_total"), metric.removesuffix("_seconds")}):
+                yield f"the operator does not register {metric}"
+    if config.exists():
+        packs = set(re.findall(r'Self::\w+ => "([a-z-]+)"', config.read_text()))
+        known = set(schema["definitions"]["provider"]["properties"]["metrics"]["enum"])
+        if packs != known:
+            yield f"the schema's metric packs and the operator's differ: {sorted(packs ^ known)}"
+
+
 def check_documents(helm, promtool):
     schema = json.loads((CHART / "values.schema.json").read_text())
+    yield from check_words(schema)
     yield from keys(schema, helm.read((CHART / "values.yaml").read_text())[0])
     dashboard = json.loads((CHART / "dashboards" / "seatrial.json").read_text())
     shown = set()

@@ -22,6 +22,8 @@ CLUSTER_RIGHTS = {
     ("seatrial.dev", "modelruntimes"): "get list watch",
     ("seatrial.dev", "modeldeployments/status"): "patch update",
     ("seatrial.dev", "trafficsplits/status"): "patch update",
+    ("seatrial.dev", "modeldeployments/finalizers"): "update",
+    ("seatrial.dev", "trafficsplits/finalizers"): "update",
     ("apps", "controllerrevisions"): "get list watch create delete",
     ("apps", "deployments"): "get list watch create patch delete",
     ("", "services"): "get list watch create patch delete",
