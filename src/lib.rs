@@ -1,4 +1,8 @@
 #![forbid(unsafe_code)]
 //! Seatrial.
+pub mod analysis;
 pub mod api;
+pub mod revision;
 pub mod rollout;
+pub mod route;
+pub mod workload;
