@@ -1,4 +1,5 @@
 #![forbid(unsafe_code)]
 //! Seatrial.
 pub mod api;
+pub mod prometheus;
 pub mod rollout;
