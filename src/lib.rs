@@ -2,6 +2,9 @@
 //! Seatrial.
 pub mod analysis;
 pub mod api;
+pub mod controller;
+pub mod process;
+pub mod prometheus;
 pub mod revision;
 pub mod rollout;
 pub mod route;

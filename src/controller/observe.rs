@@ -162,7 +162,7 @@ fn refused(split: &TrafficSplit, provider: Option<&Provider>) -> Option<Refusal>
     }
     split.spec.slos.iter().find_map(|slo| {
         let wrong = promql::check(slo, provider.revision_label()).err()?;
-        no("InvalidSlo", format!("slos[{}].{}: {}", slo.name, wrong.field, wrong.message))
+        no("InvalidSlo", format!("slos[{}].{wrong}", slo.name))
     })
 }
 
