@@ -1,7 +1,6 @@
 # What stands on the cluster: Gateway API, Contour with an Envoy, Prometheus, images. Sourced by ../cluster.
 
 addons() {
-  import_images & local images=$!
   kubectl_apply "$cache/crds/gateway.yaml"; kubectl_apply "$cache/crds/contour.yaml"
   kubectl wait --for=condition=Established --timeout=30s crd --all > /dev/null
   kubectl apply -f "$here/manifests/gateway.yaml" > /dev/null
@@ -9,18 +8,11 @@ addons() {
   await 60 'the Gateway infra/public' "$dir/log/contour" \
     eval "kubectl -n infra get gateway public -o jsonpath='{.status.conditions[?(@.type==\"Programmed\")].status}' | grep -q True"
   await 30 "Envoy's listener" "$dir/log/envoy" eval "curl -s -o /dev/null http://$node:8080/"
-  wait $images || die "an image could not be imported; the log is $dir/log/images"
+  await 120 'the images' "$dir/log/images" [ -e images-imported ]
 }
 
 # Server-side: some of these definitions are too long for the annotation of the other way.
 kubectl_apply() { kubectl apply --server-side --force-conflicts -f "$1" > /dev/null; }
-
-import_images() {
-  local image
-  for image in pause mlserver; do
-    ctr --address "$dir/containerd.sock" --namespace k8s.io images import "$cache/images/$image.tar" >> "$dir/log/images" 2>&1
-  done
-}
 
 start_contour() {
   alive contour && return

@@ -76,9 +76,13 @@ launch_envoy() {   # launch_envoy NAME ARGS...
 alive() { local pid; pid=$(cat "$dir/run/$1" 2> /dev/null) && [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; }
 
 finish() {   # finish NAME: ends it, and waits until it has ended
-  local pid; pid=$(cat "$dir/run/$1" 2> /dev/null) || return 0
+  local deadline=$((SECONDS + 20)) pid
+  pid=$(cat "$dir/run/$1" 2> /dev/null) || return 0
   kill "$pid" 2> /dev/null || true
-  await 20 "the end of $1" "$dir/log/$1" eval "! alive $1"
+  while alive "$1"; do
+    [ $SECONDS -lt $deadline ] || die "$1 does not end; its log is $dir/log/$1"
+    sleep 0.1
+  done
   rm -f "$dir/run/$1"
 }
 
