@@ -1,5 +1,7 @@
 //! Which specs are refused, and in which words.
 
+#![allow(clippy::needless_pass_by_value)] // json!() makes values
+
 use rstest::rstest;
 use serde_json::{Value, json};
 

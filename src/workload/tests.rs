@@ -24,7 +24,11 @@ fn runtime(name: &str) -> ModelRuntime {
 }
 
 fn owner() -> Owner {
-    Owner { name: "iris".to_owned(), namespace: "ml".to_owned(), uid: "6f9e".to_owned() }
+    Owner {
+        name: "iris".to_owned(),
+        namespace: "render".to_owned(),
+        uid: "6f9e0000-0000-4000-8000-000000000000".to_owned(),
+    }
 }
 
 fn rendered(snapshot: &Snapshot) -> [Value; 4] {
@@ -133,4 +137,42 @@ fn a_snapshot_that_this_release_would_cut_is_left_alone() {
     );
     assert_eq!(stored(|data| *data = json!({"spec": {}})), "its data is not a snapshot of seatrial's");
     assert_eq!(stored(|data| *data = Value::Null), "its data is not a snapshot of seatrial's");
+}
+
+/// What a real API server (1.35) made of each example: no write is due. To record it anew: apply what `RECORD=<folder>`
+/// writes by server-side apply, and store `kubectl get -o json` of each under `fixtures/`.
+#[rstest]
+fn a_converged_workload_costs_no_write(
+    #[values("mlserver", "triton", "vllm", "tfserving", "alone")] name: &str,
+) {
+    let kinds = ["controllerrevision", "deployment", "service", "stable-service"];
+    let objects = || kinds.into_iter().zip(rendered(&snapshot_of(name)));
+    for (kind, desired) in objects() {
+        if let Some(folder) = std::env::var_os("RECORD") {
+            fs::write(Path::new(&folder).join(format!("{name}.{kind}.json")), desired.to_string()).unwrap();
+        }
+    }
+    for (kind, desired) in objects() {
+        let fixture = format!("{}/src/workload/fixtures/{name}.{kind}.json", env!("CARGO_MANIFEST_DIR"));
+        let live: Value = serde_json::from_str(&fs::read_to_string(fixture).unwrap()).unwrap();
+        assert!(covers(&live, &desired), "{kind} of {name} would be written again and again");
+    }
+}
+
+/// The same fixture, changed in one place that matters: the comparison is not simply true.
+#[rstest]
+#[case::image("/spec/template/spec/containers/0/image", json!("other:1"))]
+#[case::size("/spec/replicas", json!(1))]
+#[case::quantity("/spec/template/spec/containers/0/resources/limits/memory", json!("1Mi"))]
+#[case::read_only("/spec/template/spec/containers/0/volumeMounts/0/readOnly", json!(null))]
+#[case::label("/metadata/labels/seatrial.dev~1model", json!("other"))]
+#[case::selector("/spec/selector/matchLabels", json!({}))]
+#[case::privilege("/spec/template/spec/containers/0/securityContext/allowPrivilegeEscalation", json!(null))]
+#[case::arguments("/spec/template/spec/containers/0/args", json!(["mlserver", "start"]))]
+fn a_change_by_hand_is_written_over(#[case] place: &str, #[case] value: Value) {
+    let [_, desired, ..] = rendered(&snapshot_of("mlserver"));
+    let mut live: Value = serde_json::from_str(include_str!("fixtures/mlserver.deployment.json")).unwrap();
+    assert!(covers(&live, &desired));
+    *live.pointer_mut(place).unwrap() = value;
+    assert!(!covers(&live, &desired));
 }
