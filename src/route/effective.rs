@@ -32,6 +32,14 @@ pub enum Effective {
     },
 }
 
+impl Effective {
+    /// Whether no data plane applies anything older.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Settled { .. })
+    }
+}
+
 /// Judges `view` at `now`, given what was remembered of it and the provider's propagation allowance. A memory of the
 /// future (the clock was set back) is none.
 #[must_use]
