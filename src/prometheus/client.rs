@@ -38,7 +38,7 @@ const SERVER_TIMEOUT: &str = "9s";
 const MAX_PIECES: usize = 128;
 
 /// A token is read again when it is older; the kubelet renews projected tokens long before they expire.
-const TOKEN_AGE: Duration = Duration::from_secs(60);
+const TOKEN_AGE: Duration = Duration::from_mins(1);
 
 /// Why there was no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -280,15 +280,18 @@ fn fault(error: &reqwest::Error) -> Fault {
     if error.is_timeout() {
         return Fault::Timeout;
     }
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inner.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| wrapped.is::<rustls::Error>()) {
-            return Fault::Tls;
-        }
-        cause = inner.source();
+    if is_tls(error) {
+        return Fault::Tls;
     }
     if error.is_connect() { Fault::Unreachable } else { Fault::Interrupted }
+}
+
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error does not name the error that it wraps as its source.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|wrapped| is_tls(wrapped))
+        || error.source().is_some_and(is_tls)
 }
 
 /// A bearer token in a file.
