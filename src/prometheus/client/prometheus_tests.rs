@@ -2,7 +2,7 @@
 //!
 //! It scrapes an exporter whose text the test writes, so every answer is known beforehand.
 
-use std::{path::PathBuf, process::Stdio, sync::Mutex as Lock};
+use std::{fmt::Write as _, process::Stdio, sync::Mutex as Lock};
 
 use axum::{Router, routing::get};
 use jiff::Timestamp;
@@ -61,7 +61,7 @@ impl Bench {
         let directory = std::env::temp_dir().join(format!("seatrial-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let config = format!(
-            "global: {{scrape_interval: {SCRAPE}, scrape_timeout: {SCRAPE}}}\nscrape_configs: [{{job_name: test, honor_labels: true, static_configs: [{{targets: ['{target}']}}]}}]\n"
+            "global: {{scrape_interval: {SCRAPE}, scrape_timeout: {SCRAPE}}}\nscrape_configs: [{{job_name: test, honor_labels: true, static_configs: [{{targets: ['{target}']}}]}}]"
         );
         std::fs::write(directory.join("prometheus.yml"), config).unwrap();
         let address = format!("127.0.0.1:{}", free_port().await);
@@ -228,17 +228,20 @@ async fn histograms_ratios_and_labels_of_any_text_are_read() {
     let bench = Bench::start("selectors").await;
     let mut text = String::new();
     for (le, count) in [("0.5", 1), ("5", 2), ("300", 7), ("+Inf", 9)] {
-        text += &format!(
-            "envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name=\"ml_new_80\",le=\"{le}\"}} {count}\n"
+        let _ = writeln!(
+            text,
+            "envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name=\"ml_new_80\",le=\"{le}\"}} {count}"
         );
     }
     text += "envoy_cluster_upstream_rq_time_count{envoy_cluster_name=\"ml_new_80\"} 9\n";
     for (namespace, revision) in [("ml", "new"), ("ml", "old"), ("other", "new"), ("ml", "newer")] {
-        text += &format!(
-            "feedback_total{{namespace=\"{namespace}\",revision=\"{revision}\",useful=\"a\\\"b\\\\c\\nd\"}} 5\n"
+        let _ = writeln!(
+            text,
+            "feedback_total{{namespace=\"{namespace}\",revision=\"{revision}\",useful=\"a\\\"b\\\\c\\nd\"}} 5"
         );
-        text += &format!(
-            "feedback_total{{namespace=\"{namespace}\",revision=\"{revision}\",useful=\"yes\"}} 6\n"
+        let _ = writeln!(
+            text,
+            "feedback_total{{namespace=\"{namespace}\",revision=\"{revision}\",useful=\"yes\"}} 6"
         );
     }
     bench.export(&text);
@@ -311,8 +314,9 @@ async fn a_span_that_is_too_large_for_one_answer_comes_whole() {
     let bench = Bench::start("pieces").await;
     let mut text = "envoy_cluster_upstream_rq_time_count{envoy_cluster_name=\"ml_new_80\"} 9\n".to_owned();
     for edge in 1..=2000 {
-        text += &format!(
-            "envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name=\"ml_new_80\",le=\"{edge}\"}} 9\n"
+        let _ = writeln!(
+            text,
+            "envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name=\"ml_new_80\",le=\"{edge}\"}} 9"
         );
     }
     bench.export(&text);
