@@ -2,4 +2,5 @@
 //! Seatrial.
 pub mod analysis;
 pub mod api;
+pub mod cli;
 pub mod rollout;
