@@ -3,4 +3,7 @@
 pub mod analysis;
 pub mod api;
 pub mod cli;
+pub mod revision;
 pub mod rollout;
+pub mod route;
+pub mod workload;

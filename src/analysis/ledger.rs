@@ -99,17 +99,21 @@ impl Ledger {
     /// `standing` says what traffic the candidate had from one moment to another (milliseconds). It is asked about
     /// a block and the time before it that the block's increments reach back to: normally one scrape, more after a
     /// gap.
-    pub fn close(&mut self, until: i64, standing: impl Fn(i64, i64) -> Standing) {
+    ///
+    /// Gives back the blocks that it closed, in order.
+    pub fn close(&mut self, until: i64, standing: impl Fn(i64, i64) -> Standing) -> Vec<Block> {
         let end = until.div_euclid(self.interval);
         if end <= self.next {
-            return;
+            return vec![];
         }
         let closed = self.tracker.close_before(end);
-        for index in self.next..end {
-            let block = self.block(&closed, index, &standing);
-            self.judge.fold(&block);
+        let blocks: Vec<Block> =
+            (self.next..end).map(|index| self.block(&closed, index, &standing)).collect();
+        for block in &blocks {
+            self.judge.fold(block);
         }
         self.next = end;
+        blocks
     }
 
     fn block(
@@ -130,7 +134,11 @@ impl Ledger {
             Badness::Counted => counted(&here, arm),
             Badness::SlowerThan(limit) => slower(&here, arm, limit),
         };
-        Block { index, step, alone, candidate: counts(Arm::Candidate), stable: counts(Arm::Stable) }
+        let stable = counts(Arm::Stable);
+        // A candidate whom nobody has asked anything has no series yet. Where stable is counted, that is zero requests,
+        // not missing data.
+        let nobody = stable.map(|_| Counts::exact(0.0, 0.0));
+        Block { index, step, alone, candidate: counts(Arm::Candidate).or(nobody), stable }
     }
 
     /// The judge of all closed blocks.
