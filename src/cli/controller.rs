@@ -1,22 +1,28 @@
 //! `seatrial controller`: the operator.
 
-use std::{env, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, env, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     controller::{
+        self, Context, Source,
         clock::{Clock, Jitter},
-        lanes::{Lanes, Tenure, lanes, lease_client, pool},
+        lanes::{lanes, lease_client, pool},
         metrics::Metrics,
     },
     process::{
         admin::Admin,
-        config::{self, Config},
+        config::{self, Config, ProviderConfig},
         leader::Contender,
         log,
         shutdown::{self, BoxError, Ended, Part},
+    },
+    prometheus::{
+        Refused,
+        client::{Endpoint, Limits, connect},
+        provider::{Provider, Settings},
     },
 };
 
@@ -64,6 +70,14 @@ pub enum Error {
     /// The configuration file.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// A provider in it.
+    #[error("providers.{name}.{source}")]
+    Provider {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: Refused,
+    },
     /// Neither a kubeconfig nor a service account.
     #[error("cannot find the cluster")]
     Cluster(#[source] Box<kube::config::InferConfigError>),
@@ -96,6 +110,7 @@ impl Args {
         let level = self.log_level;
         log::start(self.log_format, &level).map_err(|source| Error::Log { level, source })?;
         let config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let providers = sources(&config)?;
         let cluster = kube::Config::infer().await.map_err(|error| Error::Cluster(Box::new(error)))?;
         let (clock, jitter, metrics) = (Clock::system(), Jitter::random(), Metrics::new());
         let ((seat, tenure), (filled, ready)) = (watch::channel(None), watch::channel(false));
@@ -123,10 +138,11 @@ impl Args {
             contender.contend(seat, stop).await;
             Ok(())
         });
-        let endpoints = Admin { ready, tenure: tenure.clone(), metrics };
+        let endpoints = Admin { ready, tenure: tenure.clone(), metrics: metrics.clone() };
         let admin =
             part("the admin endpoints", |stop| async move { Ok(endpoints.serve(listener, stop).await?) });
-        let work = part("the controller", |stop| work(api, tenure, filled, clock, stop));
+        let cx = Context { api, providers, clock, jitter, tenure, metrics, synced: filled };
+        let work = part("the controller", |stop| work(cx, stop));
         Ok(shutdown::run(asked, work, leader, admin).await?)
     }
 }
@@ -152,15 +168,31 @@ async fn follow(clock: Clock) {
     }
 }
 
-/// Stands where `controller::run` will: only on this branch.
-async fn work(
-    _api: Lanes,
-    _tenure: watch::Receiver<Option<Tenure>>,
-    filled: watch::Sender<bool>,
-    clock: Clock,
-    stop: CancellationToken,
-) -> Result<(), BoxError> {
-    filled.send_replace(true);
-    stop.run_until_cancelled(follow(clock)).await;
+/// The controllers, and the clock beside them.
+async fn work(cx: Context, stop: CancellationToken) -> Result<(), BoxError> {
+    let clock = cx.clock.clone();
+    tokio::join!(controller::run(cx, stop.clone()), stop.run_until_cancelled(follow(clock)));
     Ok(())
+}
+
+/// The Prometheus servers of the configuration. Nothing is sent to them yet.
+fn sources(config: &Config) -> Result<BTreeMap<String, Source>, Error> {
+    let source = |(name, given): (&String, &ProviderConfig)| {
+        let settings = Settings {
+            metrics: given.metrics.name().to_owned(),
+            revision_label: given.revision_label.clone(),
+            scrape_interval: given.scrape_interval,
+            propagation: given.propagation,
+        };
+        let endpoint = Endpoint {
+            url: given.url.clone(),
+            bearer_token_file: given.bearer_token_file.clone(),
+            ca_file: given.ca_file.clone(),
+        };
+        let unusable = |source| Error::Provider { name: name.clone(), source };
+        let provider = Provider::new(name, &settings).map_err(unusable)?;
+        let transport = connect(&endpoint, Limits::default()).map_err(unusable)?;
+        Ok((name.clone(), Source { provider, transport }))
+    };
+    config.providers.iter().map(source).collect()
 }
