@@ -97,7 +97,11 @@ impl Audit {
             let of_operator = event.user_agent.starts_with("seatrial/")
                 || event.user.username.starts_with("system:serviceaccount:seatrial-system:");
             let object = event.object_ref.unwrap_or_default();
-            if !of_operator || event.verb == "watch" || object.resource == "leases" || !seen.insert(event.audit_id) {
+            if !of_operator
+                || event.verb == "watch"
+                || object.resource == "leases"
+                || !seen.insert(event.audit_id)
+            {
                 continue;
             }
             let resource = match object.subresource.as_str() {

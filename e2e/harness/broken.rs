@@ -53,7 +53,8 @@ impl<E: Error> From<E> for Broken {
 #[macro_export]
 macro_rules! ensure {
     ($holds:expr, $($sentence:tt)+) => {
-        if !$holds {
+        let holds: bool = $holds;
+        if !holds {
             return Err($crate::harness::Broken::new(format!($($sentence)+)));
         }
     };

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 
 /// Now, in wall time.
-#[expect(clippy::disallowed_methods, reason = "the cluster under test is on the same clock; nothing here is replayed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the cluster under test is on the same clock; nothing here is replayed"
+)]
 pub fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -115,9 +115,9 @@ impl Load {
         answers
     }
 
-    /// How many answers there are so far.
-    pub fn count(&self) -> usize {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// Looks at every answer so far, in no order.
+    pub fn each(&self, look: impl FnMut(&Answer)) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(look);
     }
 
     /// Waits for `count` more answers, and returns the answers to what was due from now on. This is how a scenario
@@ -125,7 +125,7 @@ impl Load {
     pub async fn next(&self, count: usize) -> Outcome<Vec<Answer>> {
         let since = self.now();
         let sentence = format!("{count} more answers");
-        super::eventually(Duration::from_secs(120), &sentence, async || {
+        super::eventually(Duration::from_mins(2), &sentence, async || {
             let answers = self.since(since);
             (answers.len() >= count).then_some(answers)
         })

@@ -43,7 +43,12 @@ pub async fn dynamic(
 
 /// Applies an object by server-side apply with strict validation, as `kubectl apply --server-side` does.
 /// `dry_run` asks the API server and changes nothing.
-pub async fn apply(client: &Client, object: &Value, namespace: &str, dry_run: bool) -> Outcome<DynamicObject> {
+pub async fn apply(
+    client: &Client,
+    object: &Value,
+    namespace: &str,
+    dry_run: bool,
+) -> Outcome<DynamicObject> {
     let types: TypeMeta = serde_json::from_value(object.clone())?;
     let object: DynamicObject = serde_json::from_value(object.clone())?;
     let home = object.namespace().unwrap_or_else(|| namespace.to_owned());
@@ -63,4 +68,3 @@ pub async fn pods_of(client: &Client, namespace: &str, revision: &str) -> Outcom
     let label = format!("seatrial.dev/revision={revision}");
     Ok(pods.list(&ListParams::default().labels(&label)).await?.items)
 }
-

@@ -98,14 +98,17 @@ impl Operator {
         let show = |d: &Deployment| format!("{:?}", d.status);
         let within = Duration::from_secs(90);
         until(&self.deployments(), RELEASE, within, "the operator is available", rolled_out, show).await?;
-        eventually(Duration::from_secs(40), "one of the operator's pods leads", async || self.leader().await.ok())
-            .await
-            .map(drop)
+        eventually(Duration::from_secs(40), "one of the operator's pods leads", async || {
+            self.leader().await.ok()
+        })
+        .await
+        .map(drop)
     }
 
     async fn no_pods(&self) -> Outcome {
-        eventually(Duration::from_secs(60), "the operator's pods are gone", async || {
-            let all = self.pods_api().list(&ListParams::default().labels("app.kubernetes.io/name=seatrial")).await;
+        eventually(Duration::from_mins(1), "the operator's pods are gone", async || {
+            let all =
+                self.pods_api().list(&ListParams::default().labels("app.kubernetes.io/name=seatrial")).await;
             all.ok().filter(|pods| pods.items.is_empty()).map(drop)
         })
         .await
@@ -117,9 +120,9 @@ impl Operator {
         let lease = leases.get(RELEASE).await?;
         let holder = lease.spec.and_then(|s| s.holder_identity).unwrap_or_default();
         let pods = self.pods().await?;
-        pods.into_iter()
-            .find(|p| holder.contains(&p.name_any()))
-            .ok_or_else(|| Broken::new(format!("the lease's holder {holder:?} is none of the operator's pods")))
+        pods.into_iter().find(|p| holder.contains(&p.name_any())).ok_or_else(|| {
+            Broken::new(format!("the lease's holder {holder:?} is none of the operator's pods"))
+        })
     }
 
     /// Ends a pod as a machine that loses power would: SIGKILL to its process, so that nothing is said goodbye to and
@@ -151,7 +154,8 @@ impl Operator {
     /// What the leader's `/metrics` says.
     pub async fn metrics(&self) -> Outcome<String> {
         let pod = self.leader().await?;
-        let address = pod.status.and_then(|s| s.pod_ip).ok_or_else(|| Broken::new("the leader has no address"))?;
+        let address =
+            pod.status.and_then(|s| s.pod_ip).ok_or_else(|| Broken::new("the leader has no address"))?;
         let client: HttpClient<_, Empty<Bytes>> = HttpClient::builder(TokioExecutor::new()).build_http();
         let answer = client.get(format!("http://{address}:8080/metrics").parse()?).await?;
         let body = answer.into_body().collect().await?.to_bytes();
@@ -164,7 +168,8 @@ impl Operator {
         let metrics = self.metrics().await?;
         let sum = |suffix: &str| -> f64 {
             let name = format!("seatrial_answer_to_route_seconds_{suffix}");
-            let of_it = metrics.lines().filter(|l| l.strip_prefix(&name).is_some_and(|r| r.starts_with(['{', ' '])));
+            let of_it =
+                metrics.lines().filter(|l| l.strip_prefix(&name).is_some_and(|r| r.starts_with(['{', ' '])));
             of_it.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
         };
         Ok((sum("sum"), sum("count")))
@@ -190,13 +195,17 @@ struct Process {
 fn process_of(pod: &str) -> Outcome<Process> {
     for entry in fs::read_dir("/proc")? {
         let path: PathBuf = entry?.path();
-        let Some(pid) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok()) else { continue };
+        let Some(pid) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok()) else {
+            continue;
+        };
         // A process may end while we look.
-        let (Ok(command), Ok(environment)) = (fs::read(path.join("cmdline")), fs::read(path.join("environ"))) else {
+        let (Ok(command), Ok(environment)) = (fs::read(path.join("cmdline")), fs::read(path.join("environ")))
+        else {
             continue;
         };
         let words: Vec<&[u8]> = command.split(|b| *b == 0).collect();
-        let is_operator = words.first().is_some_and(|w| w.ends_with(b"seatrial")) && words.get(1) == Some(&&b"controller"[..]);
+        let is_operator = words.first().is_some_and(|w| w.ends_with(b"seatrial"))
+            && words.get(1) == Some(&&b"controller"[..]);
         let name = format!("POD_NAME={pod}");
         if is_operator && environment.split(|b| *b == 0).any(|v| v == name.as_bytes()) {
             return Ok(Process { pid });

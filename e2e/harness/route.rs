@@ -31,7 +31,12 @@ impl Route {
             *weights.entry(version(backend).unwrap_or_else(|| service.clone())).or_default() += weight;
             *revisions.entry(service).or_default() += weight;
         }
-        Self { name: object.name_any(), generation: object.metadata.generation.unwrap_or(0), weights, revisions }
+        Self {
+            name: object.name_any(),
+            generation: object.metadata.generation.unwrap_or(0),
+            weights,
+            revisions,
+        }
     }
 
     /// The weight of a version out of 10 000; 0 when it is not listed.

@@ -104,6 +104,11 @@ async fn act(scenario: Scenario) -> Outcome {
         scene.close().await?;
     }
     let notes = scene.notes().join(", ");
-    println!("     {} took {:.0} s{}{notes}", scenario.title, started.elapsed().as_secs_f64(), if notes.is_empty() { "" } else { ": " });
+    println!(
+        "     {} took {:.0} s{}{notes}",
+        scenario.title,
+        started.elapsed().as_secs_f64(),
+        if notes.is_empty() { "" } else { ": " }
+    );
     outcome
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use seatrial::api::v1alpha1::{ModelDeployment, ModelDeploymentStatus, Phase, TrafficSplit};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ impl Scene {
     pub async fn remove(cluster: &Cluster, namespace: &str) -> Outcome {
         if Self::delete(cluster, namespace).await? {
             let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-            super::until_gone(&namespaces, namespace, Duration::from_secs(120)).await?;
+            super::until_gone(&namespaces, namespace, Duration::from_mins(2)).await?;
         }
         Ok(())
     }
@@ -195,8 +195,13 @@ impl Scene {
     pub async fn service_target(&self, service: &str) -> Outcome<Target> {
         let services: Api<Service> = self.api();
         let spec = services.get(service).await?.spec.unwrap_or_default();
-        let address = spec.cluster_ip.ok_or_else(|| Broken::new(format!("Service {service} has no address")))?;
-        Ok(Target { address: format!("{address}:80"), host: service.into(), path: "/v2/models/iris/infer".into() })
+        let address =
+            spec.cluster_ip.ok_or_else(|| Broken::new(format!("Service {service} has no address")))?;
+        Ok(Target {
+            address: format!("{address}:80"),
+            host: service.into(),
+            path: "/v2/models/iris/infer".into(),
+        })
     }
 
     // ── Then ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,7 +259,8 @@ impl Scene {
     pub async fn until_phase(&self, phase: Phase, within: u64) -> Outcome<ModelDeploymentStatus> {
         let generation = self.models().get(MODEL).await?.metadata.generation.unwrap_or(0);
         let sentence = format!("phase {phase:?}");
-        self.until_status(&sentence, within, |s| s.phase == phase && s.observed_generation >= generation).await
+        self.until_status(&sentence, within, |s| s.phase == phase && s.observed_generation >= generation)
+            .await
     }
 
     /// Waits until the candidate has the weight of step `index` in the route.
@@ -290,8 +296,12 @@ impl Scene {
     /// Pods asked for, by revision.
     pub async fn sizes(&self) -> Outcome<BTreeMap<String, i32>> {
         let deployments: Api<Deployment> = self.api();
-        let all = deployments.list(&Default::default()).await?;
-        Ok(all.items.iter().map(|d| (d.name_any(), d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1))).collect())
+        let all = deployments.list(&ListParams::default()).await?;
+        Ok(all
+            .items
+            .iter()
+            .map(|d| (d.name_any(), d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)))
+            .collect())
     }
 
     /// Waits until a revision has no pods asked for, within seconds.

@@ -47,7 +47,8 @@ impl fmt::Display for Seen {
         match self {
             Self::Model { name, phase, step, stable, candidate, message } => {
                 let step = step.map_or(String::new(), |s| format!(" step {s}"));
-                let (stable, candidate) = (stable.as_deref().unwrap_or("-"), candidate.as_deref().unwrap_or("-"));
+                let (stable, candidate) =
+                    (stable.as_deref().unwrap_or("-"), candidate.as_deref().unwrap_or("-"));
                 write!(f, "{name}: {phase:?}{step}, stable {stable}, candidate {candidate}: {message}")
             }
             Self::Route(route) => write!(f, "route {} {}: {:?}", route.name, route.generation, route.weights),

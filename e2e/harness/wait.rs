@@ -56,11 +56,17 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let sentence = format!("{name} is gone");
-    until(api, name, within, &sentence, |o: Option<&K>| o.is_none(), |_| "still there".to_owned()).await.map(drop)
+    until(api, name, within, &sentence, |o: Option<&K>| o.is_none(), |_| "still there".to_owned())
+        .await
+        .map(drop)
 }
 
 /// Looks ten times a second until `look` finds something. For what cannot be watched: logs, metrics, answers.
-pub async fn eventually<T>(within: Duration, sentence: &str, mut look: impl AsyncFnMut() -> Option<T>) -> Outcome<T> {
+pub async fn eventually<T>(
+    within: Duration,
+    sentence: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> Outcome<T> {
     let deadline = Instant::now() + within;
     let mut beat = interval(Duration::from_millis(100));
     loop {

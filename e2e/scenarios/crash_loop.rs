@@ -33,7 +33,12 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(weights.ends_with(&[3000, 0]), "its weights were {weights:?}");
     let answers = load.stop().await?;
     let outside: Vec<&Answer> = answers.iter().filter(|a| !a.is_good() && !a.is_by("3.2.0-crash")).collect();
-    ensure!(outside.is_empty(), "{} requests failed outside the candidate: {:?}", outside.len(), outside.first());
+    ensure!(
+        outside.is_empty(),
+        "{} requests failed outside the candidate: {:?}",
+        outside.len(),
+        outside.first()
+    );
     scene.note(format!("{}: {}", status.rejected[0].reason, status.rejected[0].message));
     Ok(())
 }

@@ -33,6 +33,7 @@ async fn run(scene: &Scene, version: &str, slo: &str) -> Outcome {
     scene.given_stable().await?;
     let load = scene.load(80);
     let mark = scene.timeline.mark();
+    let (sum, count) = scene.operator.answer_to_route().await?;
 
     // When the team applies a version that breaks an objective
     scene.when_version(version).await?;
@@ -45,21 +46,43 @@ async fn run(scene: &Scene, version: &str, slo: &str) -> Outcome {
     scene.until_no_pods(&scene.revision_of(version).await?, 60).await?;
     told(scene, slo).await?;
 
+    // and the proof became a route at once (other scenarios may have added rollbacks of their own)
+    let (sum_after, count_after) = scene.operator.answer_to_route().await?;
+    ensure!(count_after > count, "seatrial_answer_to_route_seconds did not count it");
+    let took = (sum_after - sum) / (count_after - count);
+    ensure!(took <= 0.25, "from the answer that completed the proof to the route it took {took:.3} s");
+
     // and only requests that it served itself failed.
     let tail = load.next(80).await?;
-    ensure!(served_by(&tail).keys().eq(["1.0.0"]), "after the rollback answers came from {:?}", served_by(&tail));
+    ensure!(
+        served_by(&tail).keys().eq(["1.0.0"]),
+        "after the rollback answers came from {:?}",
+        served_by(&tail)
+    );
     let answers = load.stop().await?;
     let outside: Vec<&Answer> = answers.iter().filter(|a| !a.is_good() && !a.is_by(version)).collect();
-    ensure!(outside.is_empty(), "{} requests failed outside the candidate: {:?}", outside.len(), outside.first());
+    ensure!(
+        outside.is_empty(),
+        "{} requests failed outside the candidate: {:?}",
+        outside.len(),
+        outside.first()
+    );
     let served = answers.iter().filter(|a| a.is_by(version)).count();
     ensure!(served > 0, "{version} never served: nothing was proven");
-    scene.note(format!("{served} of {} requests met {version}", answers.len()));
+    scene.note(format!(
+        "{served} of {} requests met {version}, {:.0} ms from proof to route",
+        answers.len(),
+        took * 1e3
+    ));
     Ok(())
 }
 
 fn is_remembered(status: &ModelDeploymentStatus, version: &str, slo: &str) -> Outcome {
     let record = status.history.first().ok_or_else(|| Broken::new("the history is empty"))?;
-    ensure!(record.outcome == End::RolledBack && record.version == version, "the history begins with {record:?}");
+    ensure!(
+        record.outcome == End::RolledBack && record.version == version,
+        "the history begins with {record:?}"
+    );
     ensure!(record.slo.as_deref() == Some(slo), "the breached SLO is {:?}, not {slo}", record.slo);
     ensure!(status.rejected.iter().any(|r| r.version == version), "rejected: {:?}", status.rejected);
     ensure!(status.stable_version.as_deref() == Some("1.0.0"), "stable is {:?}", status.stable_version);

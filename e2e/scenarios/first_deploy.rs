@@ -7,7 +7,7 @@ use seatrial::api::v1alpha1::Phase;
 
 use crate::{
     ensure,
-    harness::{Broken, MODEL, Outcome, Scenario, Scene, pods_of},
+    harness::{Answer, Broken, MODEL, Outcome, Scenario, Scene, pods_of},
 };
 
 /// See the claim.
@@ -31,7 +31,8 @@ async fn run(scene: &Scene) -> Outcome {
     let answers = load.stop().await?;
 
     // Then the gateway said "no such route" until it could be served, and never an error of a server
-    let first = answers.iter().position(|a| a.is_good()).ok_or_else(|| Broken::new("nobody was ever served"))?;
+    let first =
+        answers.iter().position(Answer::is_good).ok_or_else(|| Broken::new("nobody was ever served"))?;
     let (before, after) = answers.split_at(first);
     let early = before.iter().find(|a| a.status != Ok(404));
     ensure!(early.is_none(), "before the model was ready a caller got {:?}", early.map(|a| &a.status));
@@ -41,7 +42,8 @@ async fn run(scene: &Scene) -> Outcome {
     // and the route is not older than the readiness of the pod behind it.
     let revision = status.stable_revision.unwrap_or_default();
     let pods = pods_of(&scene.cluster.client, &scene.namespace, &revision).await?;
-    let ready = pods.first().and_then(ready_since).ok_or_else(|| Broken::new("no pod of the revision is ready"))?;
+    let ready =
+        pods.first().and_then(ready_since).ok_or_else(|| Broken::new("no pod of the revision is ready"))?;
     let route = scene.routes().get(MODEL).await?;
     let created = route.creation_timestamp().map(|t| t.0).unwrap_or_default();
     ensure!(created >= ready, "the route came at {created}, the pod was ready at {ready}");

@@ -36,7 +36,11 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(failed(&tested) == 0, "its own Service answered {:?}", tested.iter().find(|a| !a.is_good()));
     drop(ci);
     let seen = public.stop().await?;
-    ensure!(served_by(&seen).keys().eq(["1.0.0"]) && failed(&seen) == 0, "the public got {:?}", served_by(&seen));
+    ensure!(
+        served_by(&seen).keys().eq(["1.0.0"]) && failed(&seen) == 0,
+        "the public got {:?}",
+        served_by(&seen)
+    );
     let weights = scene.timeline.weights(mark, MODEL, "2.0.0");
     ensure!(weights.iter().all(|w| *w == 0), "its weights were {weights:?}");
 

@@ -37,16 +37,26 @@ async fn run(scene: &Scene) -> Outcome {
     let weights = scene.timeline.weights(mark, MODEL, "2.0.0");
     ensure!(weights.ends_with(&[2000, 5000, 10_000]), "the weights of 2.0.0 were {weights:?}");
     let record = status.history.first().ok_or_else(|| crate::harness::Broken::new("the history is empty"))?;
-    ensure!(record.outcome == End::Promoted && record.version == "2.0.0", "the history begins with {record:?}");
+    ensure!(
+        record.outcome == End::Promoted && record.version == "2.0.0",
+        "the history begins with {record:?}"
+    );
     ensure!(status.stable_version.as_deref() == Some("2.0.0"), "stable is {:?}", status.stable_version);
     ensure!(status.rejected.is_empty(), "rejected: {:?}", status.rejected);
 
     // and the old revision was at full size as long as it might have been needed
-    ensure!(full.len() == 2 && full.values().all(|size| *size == 1), "while watching, the sizes were {full:?}");
+    ensure!(
+        full.len() == 2 && full.values().all(|size| *size == 1),
+        "while watching, the sizes were {full:?}"
+    );
 
     // and nobody noticed but by better answers.
     let tail = load.next(80).await?;
-    ensure!(served_by(&tail).keys().eq(["2.0.0"]), "after the promotion answers came from {:?}", served_by(&tail));
+    ensure!(
+        served_by(&tail).keys().eq(["2.0.0"]),
+        "after the promotion answers came from {:?}",
+        served_by(&tail)
+    );
     let answers = load.stop().await?;
     ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
     scene.note(format!("{} requests, 0 failed", answers.len()));

@@ -46,7 +46,9 @@ async fn given_trial(scene: &Scene) -> Outcome {
     scene.given_stable().await?;
     scene.when_version("2.0.0").await?;
     scene.until_step(0, 2000, 60).await?;
-    scene.until_status("its step has begun", 30, |s| s.step.as_ref().is_some_and(|s| !s.starts.is_empty())).await?;
+    scene
+        .until_status("its step has begun", 30, |s| s.step.as_ref().is_some_and(|s| !s.starts.is_empty()))
+        .await?;
     Ok(())
 }
 
@@ -106,7 +108,10 @@ async fn uninstall(scene: &Scene) -> Outcome {
     scene.operator.install(&[]).await?;
     let status = scene.until_phase(Phase::Progressing, 20).await?;
     ensure!(status.step.as_ref().is_some_and(|s| s.index == 0), "it went on at {:?}", status.step);
-    ensure!((pods(scene).await?, scene.route().await?) == before, "pods or route changed with the new installation");
+    ensure!(
+        (pods(scene).await?, scene.route().await?) == before,
+        "pods or route changed with the new installation"
+    );
     let answers = load.stop().await?;
     ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
     Ok(())

@@ -58,7 +58,11 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(unanswered.is_empty(), "{} of {} rows:\n{}", unanswered.len(), rows.len(), unanswered.join("\n"));
 
     // and the neighbour serves on.
-    ensure!(scene.status().await?.phase == Phase::Stable, "the neighbour is {:?}", scene.status().await?.phase);
+    ensure!(
+        scene.status().await?.phase == Phase::Stable,
+        "the neighbour is {:?}",
+        scene.status().await?.phase
+    );
     let answers = load.stop().await?;
     ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
     scene.note(format!("{} wrong specs", rows.len()));
@@ -114,8 +118,10 @@ async fn is_reported(scene: &Scene, index: usize, row: &Wrong, kind: &str, text:
         last.iter().any(says).then_some(())
     })
     .await;
-    let said: Vec<String> =
-        last.iter().map(|c: &Condition| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message)).collect();
+    let said: Vec<String> = last
+        .iter()
+        .map(|c: &Condition| format!("{}={} {}: {}", c.type_, c.status, c.reason, c.message))
+        .collect();
     found.map_err(|e| e.of(format!("the conditions are {said:?}")))
 }
 

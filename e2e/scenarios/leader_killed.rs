@@ -49,7 +49,9 @@ async fn run(scene: &Scene) -> Outcome {
     })
     .await?;
     let led = killed.elapsed();
-    scene.until_route("the weights are 80 and 20 again", 20, |r| r.is_some_and(|r| r.weight("1.0.0") == 8000)).await?;
+    scene
+        .until_route("the weights are 80 and 20 again", 20, |r| r.is_some_and(|r| r.weight("1.0.0") == 8000))
+        .await?;
     let acted = killed.elapsed();
     ensure!(Some(&other) == standby.as_ref(), "{other} leads, not {standby:?}, which was standing by");
     ensure!(acted.as_secs_f64() <= 20.0, "it led after {led:?} and acted after {acted:?}");

@@ -30,7 +30,8 @@ pub const BAD: Scenario = Scenario {
 static MESH: OnceCell<()> = OnceCell::const_new();
 
 async fn given_mesh(scene: &Scene) -> Outcome<Load> {
-    MESH.get_or_try_init(|| async { scene.cluster.script(&["service", "mesh", "start"]).await.map(drop) }).await?;
+    MESH.get_or_try_init(|| async { scene.cluster.script(&["service", "mesh", "start"]).await.map(drop) })
+        .await?;
     scene.given_stable().await?;
     let host = format!("{MODEL}.{}.svc.cluster.local", scene.namespace);
     Ok(Load::start(Target { address: Cluster::sidecar(), host, path: "/v2/models/iris/infer".into() }, 60))
@@ -68,6 +69,11 @@ async fn bad(scene: &Scene) -> Outcome {
     ensure!(weights.ends_with(&[2000, 0]), "its weights were {weights:?}");
     let answers = load.stop().await?;
     let outside: Vec<&Answer> = answers.iter().filter(|a| !a.is_good() && !a.is_by("3.0.0-errors")).collect();
-    ensure!(outside.is_empty(), "{} requests failed outside the candidate: {:?}", outside.len(), outside.first());
+    ensure!(
+        outside.is_empty(),
+        "{} requests failed outside the candidate: {:?}",
+        outside.len(),
+        outside.first()
+    );
     Ok(())
 }

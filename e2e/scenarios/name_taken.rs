@@ -34,7 +34,9 @@ async fn service(scene: &Scene) -> Outcome {
     let services: Api<Service> = scene.api();
     let before = services.get(MODEL).await?;
     let taken = |s: &ModelDeploymentStatus| {
-        s.conditions.iter().any(|c| c.status == "False" && c.reason == "NameTaken" && c.message.contains("Service"))
+        s.conditions
+            .iter()
+            .any(|c| c.status == "False" && c.reason == "NameTaken" && c.message.contains("Service"))
     };
     scene.until_status("a condition says NameTaken", 60, taken).await?;
 
@@ -62,7 +64,11 @@ async fn route(scene: &Scene) -> Outcome {
     // then the route is as it was
     let after = scene.routes().get(MODEL).await?;
     ensure!(rules(&after) == before, "the route was written: {}", after.data["spec"]);
-    ensure!(after.labels().get("owner").is_some_and(|o| o == "somebody"), "its labels are {:?}", after.labels());
+    ensure!(
+        after.labels().get("owner").is_some_and(|o| o == "somebody"),
+        "its labels are {:?}",
+        after.labels()
+    );
 
     // and once it is out of the way, the model gets its own.
     scene.routes().delete(MODEL, &DeleteParams::default()).await?;

@@ -26,7 +26,7 @@ async fn run(scene: &Scene) -> Outcome {
     scene.when_version("3.3.0-never").await?;
     let begun = scene.until_phase(Phase::Preparing, 20).await.map(|_| load.now())?;
     let status = scene.until_phase(Phase::RolledBack, 60).await?;
-    let waited = (load.now() - begun).as_secs();
+    let waited = load.now().saturating_sub(begun).as_secs();
 
     // Then the deadline ended it, no sooner
     ensure!((17..=45).contains(&waited), "it was given {waited} s, the deadline is 20 s");

@@ -60,7 +60,12 @@ async fn promotion(scene: &Scene) -> Outcome {
     scene.operator.settled().await?;
     let at = |s: &ModelDeploymentStatus| s.step.as_ref().map(|s| s.index);
     let status = scene.status().await?;
-    ensure!(status.phase == Phase::Paused && at(&status) == Some(1), "after it {:?}, {:?}", status.phase, at(&status));
+    ensure!(
+        status.phase == Phase::Paused && at(&status) == Some(1),
+        "after it {:?}, {:?}",
+        status.phase,
+        at(&status)
+    );
     scene.request("approve", json!({"step": 1})).await?;
 
     kill_in(scene, Phase::Watching).await?;

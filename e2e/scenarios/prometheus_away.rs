@@ -29,9 +29,16 @@ async fn run(scene: &Scene) -> Outcome {
     scene.until_route("2.0.0 has no weight", 60, |r| r.is_some_and(|r| r.is_only("1.0.0"))).await?;
     let out = scene.until_status("2.0.0 is withdrawn", 30, |s| s.phase == Phase::Preparing).await?;
     ensure!(out.rejected.is_empty(), "it was rejected: {:?}", out.rejected);
-    ensure!(out.candidate_version.as_deref() == Some("2.0.0"), "the candidate is {:?}", out.candidate_version);
+    ensure!(
+        out.candidate_version.as_deref() == Some("2.0.0"),
+        "the candidate is {:?}",
+        out.candidate_version
+    );
     let record = out.history.first().map(|r| r.outcome);
-    ensure!(record.is_none_or(|o| matches!(o, End::Withdrawn | End::Promoted)), "the history begins with {record:?}");
+    ensure!(
+        record.is_none_or(|o| matches!(o, End::Withdrawn | End::Promoted)),
+        "the history begins with {record:?}"
+    );
     let weights = scene.timeline.weights(mark, MODEL, "2.0.0");
     ensure!(weights.ends_with(&[2000, 0]), "the weights of 2.0.0 were {weights:?}");
 

@@ -1,4 +1,4 @@
-//! Two TrafficSplits want one model.
+//! Two `TrafficSplit`s want one model.
 
 use kube::ResourceExt;
 use seatrial::api::v1alpha1::TrafficSplit;
@@ -43,15 +43,19 @@ async fn run(scene: &Scene) -> Outcome {
 
     // Then it says whose the model is
     let status = refused.and_then(|s| s.status).unwrap_or_default();
-    let says = status.conditions.iter().find(|c| is_conflict(c)).map(|c| c.message.clone()).unwrap_or_default();
+    let says =
+        status.conditions.iter().find(|c| is_conflict(c)).map(|c| c.message.clone()).unwrap_or_default();
     ensure!(says.contains(MODEL), "the message names nobody: {says}");
 
     // and nothing was written for it but its own status.
     ensure!(scene.routes().get_opt("later").await?.is_none(), "it got a route");
     let writes = audit.writes_in(&scene.namespace)?;
     let own = |r: &crate::harness::Request| r.name == "later" && r.resource == "trafficsplits/status";
-    let others: Vec<String> =
-        writes.iter().filter(|r| !own(r) && !r.resource.ends_with("/status")).map(crate::harness::Request::line).collect();
+    let others: Vec<String> = writes
+        .iter()
+        .filter(|r| !own(r) && !r.resource.ends_with("/status"))
+        .map(crate::harness::Request::line)
+        .collect();
     ensure!(others.is_empty(), "the operator wrote {others:?}");
     let after = scene.routes().get(MODEL).await?;
     ensure!(before.metadata.generation == after.metadata.generation, "route {} changed", after.name_any());

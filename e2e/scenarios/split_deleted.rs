@@ -28,7 +28,8 @@ async fn run(scene: &Scene) -> Outcome {
     // When the TrafficSplit is deleted
     scene.splits().delete(MODEL, &DeleteParams::default()).await?;
     let cancelled = |s: &seatrial::api::v1alpha1::ModelDeploymentStatus| {
-        s.candidate_revision.is_none() && s.rejected.iter().any(|r| r.version == "2.0.0" && r.outcome == End::Cancelled)
+        s.candidate_revision.is_none()
+            && s.rejected.iter().any(|r| r.version == "2.0.0" && r.outcome == End::Cancelled)
     };
     let status = scene.until_status("2.0.0 is remembered as cancelled", 60, cancelled).await?;
 

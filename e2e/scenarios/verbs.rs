@@ -146,7 +146,11 @@ async fn approve(scene: &Scene) -> Outcome {
     // When the word is about another step, it is refused, with what to write
     scene.request("approve", json!({"step": 7})).await?;
     let request = handled(scene, "approve", 1).await?;
-    ensure!(request.outcome == RequestOutcome::Refused, "an approval of step 7 was taken: {}", request.message);
+    ensure!(
+        request.outcome == RequestOutcome::Refused,
+        "an approval of step 7 was taken: {}",
+        request.message
+    );
     ensure!(request.message.contains('0'), "the refusal does not name the step: {}", request.message);
     ensure!(scene.status().await?.phase == Phase::Paused, "a refused approval moved the rollout");
 
