@@ -1,4 +1,11 @@
 #![forbid(unsafe_code)]
 //! Seatrial.
+pub mod analysis;
 pub mod api;
+pub mod controller;
+pub mod process;
+pub mod prometheus;
+pub mod revision;
 pub mod rollout;
+pub mod route;
+pub mod workload;

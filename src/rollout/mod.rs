@@ -1,3 +1,19 @@
 //! The heart, pure and total: what is read and what time it is → what to ask, and what to do.
+//!
+//! Begin with [`phase`], the one table; then [`decide`] (which move comes next), [`apply`] (the move written down),
+//! [`shares`] and [`sizes`] (what follows from it for the route and the pods) and [`plan`] (all of it in safety order).
 
+pub mod apply;
+pub mod decide;
+pub mod evidence;
+pub mod notice;
+pub mod observed;
+pub mod phase;
+pub mod plan;
 pub mod question;
+pub mod report;
+pub mod requests;
+pub mod shares;
+pub mod sizes;
+pub mod steps;
+pub mod summary;

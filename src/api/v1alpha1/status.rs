@@ -117,6 +117,9 @@ pub struct StepStatus {
     pub weight: Percent,
     /// When the step was taken. The progress deadline counts from here until its weight is effective.
     pub since: MicroTime,
+    /// When it first was given weight: the judgement begins here. Absent while it prepares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered: Option<MicroTime>,
     /// When measurements began to be missing. Present while they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unobservable_since: Option<MicroTime>,
@@ -277,6 +280,9 @@ pub struct RevisionStatus {
     pub replicas: i32,
     /// Pods ready.
     pub ready_replicas: i32,
+    /// Since when it is used so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<MicroTime>,
     /// Kept at full size until then, for a rollback (after a promotion that a newer revision cut short).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_until: Option<MicroTime>,

@@ -1,0 +1,278 @@
+//! One SLO's judge: folds closed blocks, says Pass, Fail or not yet, and why.
+//! Pure: no I/O, no clock.
+//!
+//! ```text
+//! each block:  objective  is the candidate's share of bad requests above its limit?
+//!              blame      is it above stable's?           (an objective's breach needs both)
+//!              guard      is it above stable's by more than the tolerance?
+//!              health     is it below its limit?          (afresh in every step)
+//! Fail   when the average of min(objective, blame) and guard reaches 1/α
+//! Pass   when health reaches 1/β on requests of this step
+//! ```
+
+use super::compare;
+use super::counts::{Block, Counts};
+use super::eprocess::{EProcess, Observation, PassProcess};
+use super::estimate;
+use super::kernel::{log_add_exp, log_mean_exp, tempering};
+use super::planner::least_requests;
+use super::settings::{Kappa, Settings};
+use super::verdict::{Breach, Cause, Report, Verdict, Why};
+
+/// The level of the interval that reports show.
+const SHOWN_LEVEL: f64 = 0.05;
+
+/// Judges one SLO of one trial of one revision. A lost judge is rebuilt by folding the same blocks again: same bits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SloJudge {
+    theta: f64,
+    settings: Settings,
+    objective: EProcess,
+    blame: EProcess,
+    guard: EProcess,
+    health: PassProcess,
+    step: Option<i32>,
+    last: Option<i64>,
+    alone: bool,
+    stable_seen: bool,
+    trial: Tally,
+    of_step: Tally,
+}
+
+/// The candidate's requests over some blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Tally {
+    bad: f64,
+    bad_at_most: f64,
+    total: f64,
+    blocks: f64,
+}
+
+/// Natural logarithms of all e-values, as they stand after the last block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// Against the objective.
+    pub objective: Strength,
+    /// Against "at most as bad as stable, times the tolerance".
+    pub guard: Strength,
+    /// Against "at most as bad as stable".
+    pub blame: Strength,
+    /// For this step's health.
+    pub health: f64,
+    /// What a rollback rests on: the average of `min(objective, blame)` and `guard`, trimmed. 0 or more only if the
+    /// data speak against the candidate.
+    pub combined: f64,
+}
+
+/// Evidence on all blocks, and without the most incriminating ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Strength {
+    /// On all blocks.
+    pub raw: f64,
+    /// Without the [`Settings::leave_out`] most incriminating blocks: what decisions rest on.
+    pub trimmed: f64,
+}
+
+impl SloJudge {
+    /// A judge before its first block. `theta`: the share of bad requests that the objective allows, in `(0, 1)`.
+    /// `None` when it is not, or when the settings have a [`Settings::problem`].
+    pub fn new(theta: f64, settings: &Settings) -> Option<Self> {
+        if !(theta > 0.0 && theta < 1.0) || settings.problem().is_some() {
+            return None;
+        }
+        let evidence = EProcess::new(settings.leave_out, settings.planned_blocks);
+        Some(Self {
+            theta,
+            settings: *settings,
+            objective: evidence,
+            blame: evidence,
+            guard: evidence,
+            health: PassProcess::default(),
+            step: None,
+            last: None,
+            alone: false,
+            stable_seen: false,
+            trial: Tally::default(),
+            of_step: Tally::default(),
+        })
+    }
+
+    /// Folds one closed block. Does nothing for a block that is not later than the last one: a block folded twice or
+    /// out of order changes nothing. Counts that are not counts are a block without data.
+    pub fn fold(&mut self, block: &Block) {
+        if self.last.is_some_and(|last| block.index <= last) {
+            return;
+        }
+        self.last = Some(block.index);
+        if block.alone && !self.alone {
+            self.give_up_what_was_shared();
+        }
+        self.alone = block.alone;
+        if block.step.is_some() && block.step != self.step {
+            (self.step, self.health, self.of_step) = (block.step, PassProcess::default(), Tally::default());
+        }
+        let candidate = block.candidate.and_then(Counts::checked);
+        let stable = block.stable.and_then(Counts::checked);
+        self.objective
+            .fold(candidate.map_or(Observation::NOTHING, |counts| self.speaking(counts.bad, counts)));
+        self.fold_comparison(block, candidate.zip(stable));
+        if let Some(counts) = candidate {
+            self.trial.add(counts);
+            if block.step.is_some() {
+                self.of_step.add(counts);
+                self.health.fold(self.speaking(counts.bad_at_most, counts));
+            }
+        }
+    }
+
+    fn speaking(&self, events: f64, counts: Counts) -> Observation {
+        let eta = tempering(self.settings.objective_kappa(), self.theta * counts.total);
+        Observation { events, trials: counts.total, theta: self.theta, eta }
+    }
+
+    fn fold_comparison(&mut self, block: &Block, arms: Option<(Counts, Counts)>) {
+        let comparable = arms.filter(|_| block.step.is_some() && !block.alone);
+        self.stable_seen |= comparable.is_some_and(|(_, stable)| stable.total > 0.0);
+        let kappa = self.settings.comparison_kappa();
+        let at = |tolerance: f64| {
+            comparable.map_or(Observation::NOTHING, |(candidate, stable)| {
+                compare::observation(candidate, stable, tolerance, kappa)
+            })
+        };
+        self.blame.fold(at(1.0));
+        self.guard.fold(at(self.settings.tolerance));
+    }
+
+    /// At 100 % a breach rolls back without asking who shares it. Evidence from before, which a shared incident may
+    /// have left, is first cut down to the part that was the candidate's own.
+    fn give_up_what_was_shared(&mut self) {
+        if self.stable_seen {
+            self.objective.give_up(self.blame.trimmed() - self.objective.trimmed());
+        }
+    }
+
+    /// What is known after the last folded block.
+    ///
+    /// Blame needs somebody to share with: it is asked for only if stable has answered requests in this trial, and
+    /// not at 100 %.
+    pub fn evidence(&self) -> Evidence {
+        let strength = |process: &EProcess| Strength { raw: process.raw(), trimmed: process.trimmed() };
+        let (objective, guard, blame) =
+            (strength(&self.objective), strength(&self.guard), strength(&self.blame));
+        let own =
+            if self.is_attributable() { objective.trimmed.min(blame.trimmed) } else { objective.trimmed };
+        let combined = if self.settings.compare {
+            log_add_exp(own, guard.trimmed) - std::f64::consts::LN_2
+        } else {
+            own
+        };
+        Evidence { objective, guard, blame, health: self.health.log_e(), combined }
+    }
+
+    fn is_attributable(&self) -> bool {
+        self.stable_seen && !self.alone
+    }
+
+    /// The verdict for `step`, with this SLO's part of α. Several SLOs together: [`verdicts`].
+    pub fn verdict(&self, step: i32) -> Verdict {
+        let evidence = self.evidence();
+        let share = (1.0 / f64::from(self.settings.slos)).ln();
+        self.verdict_on(&evidence, evidence.combined + share, step)
+    }
+
+    fn verdict_on(&self, evidence: &Evidence, log_e: f64, step: i32) -> Verdict {
+        let breach = (1.0 / self.settings.alpha).ln();
+        if log_e >= breach {
+            return Verdict::Fail(self.breach(evidence, log_e));
+        }
+        if self.is_attributable() && evidence.objective.trimmed >= breach {
+            return Verdict::Inconclusive(Why::SharedWithStable);
+        }
+        if self.step != Some(step) || self.of_step.total <= 0.0 {
+            return Verdict::Inconclusive(Why::NoData);
+        }
+        let proven = evidence.health >= (1.0 / self.settings.beta).ln();
+        if proven && self.of_step.total >= least_requests(self.theta, self.settings.alpha) {
+            return Verdict::Pass;
+        }
+        Verdict::Inconclusive(Why::Undecided)
+    }
+
+    fn breach(&self, evidence: &Evidence, log_e: f64) -> Breach {
+        let by_guard = self.settings.compare && evidence.guard.trimmed > evidence.objective.trimmed;
+        let cause = if by_guard { Cause::WorseThanStable } else { Cause::Objective };
+        Breach { cause, one_in: log_e.exp() }
+    }
+
+    /// Everything a person wants to know about `step`. Costs some microseconds: for display, not for every look.
+    pub fn report(&self, step: i32) -> Report {
+        let evidence = self.evidence();
+        let share = |bad: f64| estimate::interval(bad, self.trial.total, SHOWN_LEVEL);
+        let (worst, best) = (share(self.trial.bad_at_most).high, share(self.trial.bad).low);
+        let here = self.step == Some(step);
+        let of_step = if here { self.of_step } else { Tally::default() };
+        let needed = self.requests_needed(if here { self.health } else { PassProcess::default() }, of_step);
+        let recent = if here { of_step } else { self.trial };
+        let per_block = recent.total / recent.blocks;
+        Report {
+            objective: 1.0 - self.theta,
+            good: (self.trial.total > 0.0).then(|| 1.0 - self.trial.bad_at_most / self.trial.total),
+            interval: estimate::Interval { low: 1.0 - worst, high: 1.0 - best },
+            requests: self.trial.total,
+            bad: self.trial.bad_at_most,
+            step_requests: of_step.total,
+            requests_needed: needed,
+            blocks_needed: needed
+                .map(|requests| (requests / per_block).ceil())
+                .filter(|blocks| blocks.is_finite()),
+            breach_one_in: (evidence.combined - f64::from(self.settings.slos).ln()).max(0.0).exp(),
+            health_one_in: if here { evidence.health.max(0.0).exp() } else { 1.0 },
+            dispersion_assumed: self.settings.kappa == Kappa::Unknown,
+        }
+    }
+
+    /// Requests of the step still missing for a Pass if the share of bad ones stays as it is.
+    fn requests_needed(&self, health: PassProcess, of_step: Tally) -> Option<f64> {
+        let seen = if of_step.total > 0.0 { of_step } else { self.trial };
+        let rate = if seen.total > 0.0 { seen.bad_at_most / seen.total } else { 0.0 };
+        let per_block = if seen.blocks > 0.0 { seen.total / seen.blocks } else { 0.0 };
+        let eta = tempering(self.settings.objective_kappa(), self.theta * per_block);
+        let goal = (1.0 / self.settings.beta).ln();
+        let missing =
+            if health.log_e() >= goal { 0.0 } else { health.trials_until(goal, rate, self.theta, eta)? };
+        let gross = (least_requests(self.theta, self.settings.alpha) - of_step.total).max(0.0).ceil();
+        Some(missing.max(gross))
+    }
+}
+
+impl Tally {
+    fn add(&mut self, counts: Counts) {
+        self.bad += counts.bad;
+        self.bad_at_most += counts.bad_at_most;
+        self.total += counts.total;
+        self.blocks += 1.0;
+    }
+}
+
+/// The verdicts on all SLOs of one rollout for `step`, in the order given. Their evidence is averaged, which keeps α
+/// for the rollout as a whole: when the average proves a breach that no SLO proves by itself, the SLO that speaks
+/// loudest carries it.
+pub fn verdicts(judges: &[&SloJudge], step: i32) -> Vec<Verdict> {
+    let evidence: Vec<Evidence> = judges.iter().map(|judge| judge.evidence()).collect();
+    let average = log_mean_exp(evidence.iter().map(|evidence| evidence.combined));
+    let loudest = (0..evidence.len()).max_by(|&a, &b| evidence[a].combined.total_cmp(&evidence[b].combined));
+    let count: f64 = evidence.iter().map(|_| 1.0).sum();
+    judges
+        .iter()
+        .zip(&evidence)
+        .enumerate()
+        .map(|(at, (judge, evidence))| {
+            let own = evidence.combined - count.ln();
+            judge.verdict_on(evidence, if loudest == Some(at) { average } else { own }, step)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

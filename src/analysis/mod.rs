@@ -1,0 +1,32 @@
+//! Is the candidate good, bad, or not known yet? Counts of requests in, verdicts out, with stated error rates.
+//! Pure: no I/O, no clock, no dependency beyond `libm`.
+//!
+//! ```text
+//! samples ── ledger ── counts ── judge ── verdict, report          one SLO, block by block
+//!            counters · histogram  │
+//! history ── dispersion ── settings┘       kernel · eprocess · compare · estimate · planner
+//! a query's values ── threshold ── verdict
+//! ```
+//!
+//! Begin with [`judge`]; the one formula is in [`kernel`].
+
+pub mod ab;
+pub mod compare;
+pub mod counters;
+pub mod counts;
+pub mod dispersion;
+pub mod eprocess;
+pub mod estimate;
+pub mod histogram;
+pub mod judge;
+pub mod kernel;
+pub mod ledger;
+pub mod planner;
+pub mod settings;
+pub mod threshold;
+pub mod verdict;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod vectors;

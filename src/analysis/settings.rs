@@ -1,0 +1,158 @@
+//! How sure the judge must be. Pure data.
+
+/// How often a healthy version may be rolled back, in words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sensitivity {
+    /// One false rollback in 1 000 rollouts, one false promotion in 100; slowest.
+    Strict,
+    /// One false rollback in 100 rollouts, one false promotion in 20.
+    #[default]
+    Balanced,
+    /// One false rollback in 20 rollouts, one false promotion in 10; fastest.
+    Relaxed,
+}
+
+/// What is known about waves of errors, see [`super::dispersion`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kappa {
+    /// Measured on stable's history or set by the user; at least 0.
+    Known(f64),
+    /// Not known: [`Settings::assumed_kappa`] stands in.
+    Unknown,
+}
+
+/// The judge's settings for one rollout; fixed before its first block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Chance of rolling back a healthy candidate: over the whole rollout, all SLOs, all looks. In (0, 1).
+    pub alpha: f64,
+    /// Chance of promoting a candidate that breaks an objective. In (0, 1).
+    pub beta: f64,
+    /// Bursts (blocks) that a rollback must survive without. At most [`super::eprocess::MOST_LEFT_OUT`].
+    pub leave_out: usize,
+    /// Waves in the objective's counts.
+    pub kappa: Kappa,
+    /// Waves in the comparison's counts: those that stable and candidate do not share.
+    pub kappa_compare: Kappa,
+    /// What stands in for an unknown κ; at least 0.
+    pub assumed_kappa: f64,
+    /// The candidate may have this many times stable's share of bad requests; at least 1.
+    pub tolerance: f64,
+    /// Whether being worse than stable, beyond the tolerance but within the objective, is a breach by itself.
+    pub compare: bool,
+    /// About how many blocks the rollout will last; at least 1. Later blocks count too, but faults that begin there
+    /// are found more slowly.
+    pub planned_blocks: u32,
+    /// How many SLOs of the rollout share `alpha`; at least 1.
+    pub slos: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::preset(Sensitivity::Balanced)
+    }
+}
+
+impl Settings {
+    /// The settings behind a word.
+    pub const fn preset(sensitivity: Sensitivity) -> Self {
+        let balanced = Self {
+            alpha: 0.01,
+            beta: 0.05,
+            leave_out: 1,
+            kappa: Kappa::Unknown,
+            kappa_compare: Kappa::Unknown,
+            assumed_kappa: 5.0,
+            tolerance: 1.25,
+            compare: true,
+            planned_blocks: 240,
+            slos: 1,
+        };
+        match sensitivity {
+            Sensitivity::Balanced => balanced,
+            Sensitivity::Strict => Self {
+                alpha: 0.001,
+                beta: 0.01,
+                leave_out: 2,
+                assumed_kappa: 10.0,
+                tolerance: 1.1,
+                ..balanced
+            },
+            Sensitivity::Relaxed => {
+                Self { alpha: 0.05, beta: 0.1, assumed_kappa: 1.0, tolerance: 1.5, ..balanced }
+            }
+        }
+    }
+
+    /// What is wrong with these settings and what to write instead; `None`: nothing.
+    pub fn problem(&self) -> Option<&'static str> {
+        let is_chance = |value: f64| value > 0.0 && value < 1.0;
+        let is_kappa = |kappa| !matches!(kappa, Kappa::Known(value) if !is_waviness(value));
+        if !is_chance(self.alpha) {
+            Some("alpha must lie between 0% and 100%, both excluded")
+        } else if !is_chance(self.beta) {
+            Some("beta must lie between 0% and 100%, both excluded")
+        } else if self.leave_out > super::eprocess::MOST_LEFT_OUT {
+            Some("at most 5 bursts can be left out")
+        } else if !is_kappa(self.kappa) || !is_kappa(self.kappa_compare) || !is_waviness(self.assumed_kappa) {
+            Some("kappa must be a number from 0 to 1000000")
+        } else if !(self.tolerance >= 1.0 && self.tolerance <= 1000.0) {
+            Some("the tolerance must be a factor from 1 to 1000")
+        } else if self.planned_blocks == 0 || self.slos == 0 {
+            Some("at least one block and one SLO must be planned")
+        } else {
+            None
+        }
+    }
+
+    /// κ of the objective's evidence.
+    pub fn objective_kappa(&self) -> f64 {
+        self.resolve(self.kappa)
+    }
+
+    /// κ of the comparison's evidence.
+    pub fn comparison_kappa(&self) -> f64 {
+        self.resolve(self.kappa_compare)
+    }
+
+    fn resolve(&self, kappa: Kappa) -> f64 {
+        match kappa {
+            Kappa::Known(value) => value,
+            Kappa::Unknown => self.assumed_kappa,
+        }
+    }
+}
+
+fn is_waviness(value: f64) -> bool {
+    (0.0..=1e6).contains(&value)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn presets_are_sound() {
+        for word in [Sensitivity::Strict, Sensitivity::Balanced, Sensitivity::Relaxed] {
+            assert_eq!(Settings::preset(word).problem(), None);
+        }
+    }
+
+    #[rstest]
+    #[case::alpha(|s: &mut Settings| s.alpha = 0.0)]
+    #[case::alpha_nan(|s: &mut Settings| s.alpha = f64::NAN)]
+    #[case::beta(|s: &mut Settings| s.beta = 1.0)]
+    #[case::leave_out(|s: &mut Settings| s.leave_out = 6)]
+    #[case::kappa(|s: &mut Settings| s.kappa = Kappa::Known(-1.0))]
+    #[case::kappa_compare(|s: &mut Settings| s.kappa_compare = Kappa::Known(f64::NAN))]
+    #[case::tolerance(|s: &mut Settings| s.tolerance = 0.9)]
+    #[case::planned_blocks(|s: &mut Settings| s.planned_blocks = 0)]
+    #[case::slos(|s: &mut Settings| s.slos = 0)]
+    fn a_wrong_value_is_named(#[case] spoil: fn(&mut Settings)) {
+        let mut settings = Settings::default();
+        spoil(&mut settings);
+        assert!(settings.problem().is_some());
+    }
+}

@@ -1,0 +1,266 @@
+//! What the watches have brought: one table a kind, in one order, with an index from models to their children.
+//!
+//! kube's own store has neither an order nor an index; with ten thousand models a reconcile must not walk through all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::Service,
+};
+use kube::{
+    Resource, ResourceExt,
+    core::{DeserializeGuard, ObjectMeta},
+    runtime::watcher::Event,
+};
+use serde::Deserialize;
+
+use crate::{
+    api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
+    revision::MODEL_LABEL,
+    route::HTTPRoute,
+};
+
+/// Namespace (empty for cluster-scoped kinds) and name.
+pub type Key = (String, String);
+
+/// The key of an object.
+pub fn key<K: Resource>(object: &K) -> Key {
+    let meta = object.meta();
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// A Gateway: all we need is that it is there.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Gateway {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+}
+
+impl Resource for Gateway {
+    type DynamicType = ();
+    type Scope = kube::core::NamespaceResourceScope;
+
+    fn kind((): &()) -> std::borrow::Cow<'_, str> {
+        "Gateway".into()
+    }
+
+    fn group((): &()) -> std::borrow::Cow<'_, str> {
+        "gateway.networking.k8s.io".into()
+    }
+
+    fn version((): &()) -> std::borrow::Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> std::borrow::Cow<'_, str> {
+        "gateways".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// All objects of one kind.
+#[derive(Debug)]
+pub struct Table<K> {
+    objects: BTreeMap<Key, Arc<K>>,
+    /// Children by (namespace, model).
+    children: BTreeMap<Key, BTreeSet<String>>,
+    /// A list on its way, not yet complete.
+    filling: Option<BTreeMap<Key, Arc<K>>>,
+    /// The first list was complete.
+    pub synced: bool,
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), children: BTreeMap::new(), filling: None, synced: false }
+    }
+}
+
+impl<K: Resource> Table<K> {
+    /// The object, if it is there.
+    pub fn get(&self, key: &Key) -> Option<Arc<K>> {
+        self.objects.get(key).cloned()
+    }
+
+    /// All objects, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.objects.values()
+    }
+
+    /// The children of a model, in order of their names.
+    pub fn of_model(&self, model: &Key) -> Vec<Arc<K>> {
+        let names = self.children.get(model).into_iter().flatten();
+        names.filter_map(|name| self.objects.get(&(model.0.clone(), name.clone())).cloned()).collect()
+    }
+
+    /// Takes in what a watch brought; gives back every object that changed, as it was and as it is.
+    pub fn take(&mut self, event: Event<K>) -> Vec<Arc<K>> {
+        match event {
+            Event::Init => {
+                self.filling = Some(BTreeMap::new());
+                vec![]
+            }
+            Event::InitApply(object) => {
+                let filling = self.filling.get_or_insert_default();
+                filling.insert(key(&object), Arc::new(object));
+                vec![]
+            }
+            Event::InitDone => self.relisted(),
+            Event::Apply(object) => {
+                // A watch may be slower than the answer to our own write.
+                let newer = |old: &Arc<K>| version(old.meta()) > version(object.meta());
+                if self.objects.get(&key(&object)).is_some_and(newer) {
+                    return vec![];
+                }
+                let object = Arc::new(object);
+                let old = self.insert(object.clone());
+                old.into_iter().chain([object]).collect()
+            }
+            Event::Delete(object) => {
+                let old = self.remove(&key(&object));
+                old.into_iter().chain([Arc::new(object)]).collect()
+            }
+        }
+    }
+
+    /// Puts an object in that a write brought back, unless a watch was faster.
+    pub fn put(&mut self, object: K) {
+        let newer = |other: &Arc<K>| version(other.meta()) >= version(object.meta());
+        if !self.objects.get(&key(&object)).is_some_and(newer) {
+            self.insert(Arc::new(object));
+        }
+    }
+
+    fn relisted(&mut self) -> Vec<Arc<K>> {
+        let list = self.filling.take().unwrap_or_default();
+        let gone: Vec<Key> = self.objects.keys().filter(|k| !list.contains_key(*k)).cloned().collect();
+        let mut touched: Vec<Arc<K>> = gone.iter().filter_map(|k| self.remove(k)).collect();
+        for object in list.into_values() {
+            let same = |old: &Arc<K>| old.meta().resource_version == object.meta().resource_version;
+            let known = self.objects.get(&key(&*object));
+            if !known.is_some_and(same) {
+                touched.extend(self.insert(object.clone()));
+                touched.push(object);
+            }
+        }
+        self.synced = true;
+        touched
+    }
+
+    fn insert(&mut self, object: Arc<K>) -> Option<Arc<K>> {
+        let key = key(&*object);
+        let old = self.remove(&key);
+        if let Some(model) = object.labels().get(MODEL_LABEL) {
+            self.children.entry((key.0.clone(), model.clone())).or_default().insert(key.1.clone());
+        }
+        self.objects.insert(key, object);
+        old
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Arc<K>> {
+        let old = self.objects.remove(key)?;
+        if let Some(model) = old.labels().get(MODEL_LABEL) {
+            let model = (key.0.clone(), model.clone());
+            if let Some(names) = self.children.get_mut(&model) {
+                names.remove(&key.1);
+                if names.is_empty() {
+                    self.children.remove(&model);
+                }
+            }
+        }
+        Some(old)
+    }
+}
+
+/// Resource versions of one kind grow (KEP-5504); what is not a number counts as oldest.
+pub fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_ref().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+/// Everything that is watched.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// `TrafficSplits`; a broken one does not disturb the others.
+    pub splits: Table<DeserializeGuard<TrafficSplit>>,
+    /// `ModelDeployments`; a broken one does not disturb the others.
+    pub models: Table<DeserializeGuard<ModelDeployment>>,
+    /// `ModelRuntimes`; a broken one does not disturb the others.
+    pub runtimes: Table<DeserializeGuard<ModelRuntime>>,
+    /// Deployments with our label.
+    pub deployments: Table<Deployment>,
+    /// Services with our label.
+    pub services: Table<Service>,
+    /// `ControllerRevisions` with our label.
+    pub revisions: Table<ControllerRevision>,
+    /// Generated routes.
+    pub routes: Table<HTTPRoute>,
+    /// All Gateways: whether a parent is there.
+    pub gateways: Table<Gateway>,
+}
+
+impl Cache {
+    /// Every first list was complete: only now does "there is none" mean anything.
+    pub fn synced(&self) -> bool {
+        self.splits.synced
+            && self.models.synced
+            && self.runtimes.synced
+            && self.deployments.synced
+            && self.services.synced
+            && self.revisions.synced
+            && self.routes.synced
+            && self.gateways.synced
+    }
+
+    /// The `TrafficSplits` of the namespace that name this model, the oldest first.
+    pub fn claimants(&self, model: &Key) -> Vec<Arc<DeserializeGuard<TrafficSplit>>> {
+        let mut all: Vec<_> = self
+            .splits
+            .objects
+            .range((model.0.clone(), String::new())..)
+            .take_while(|((namespace, _), _)| *namespace == model.0)
+            .map(|(_, split)| split.clone())
+            .filter(|split| names(split).any(|name| name == model.1))
+            .collect();
+        all.sort_by_key(|split| age(split));
+        all
+    }
+
+    /// The `TrafficSplit` that a model belongs to: the oldest accepted one that names it (design §3).
+    pub fn owner(&self, model: &Key) -> Option<Arc<DeserializeGuard<TrafficSplit>>> {
+        self.claimants(model).into_iter().find(|split| self.rival(split).is_none())
+    }
+
+    /// The older accepted `TrafficSplit` that names one of this one's models, and that model.
+    pub fn rival(&self, split: &DeserializeGuard<TrafficSplit>) -> Option<(String, String)> {
+        let namespace = split.namespace().unwrap_or_default();
+        let mine: Vec<String> = names(split).map(str::to_owned).collect();
+        mine.into_iter().find_map(|model| {
+            let older = self.claimants(&(namespace.clone(), model.clone()));
+            let rival =
+                older.into_iter().find(|other| age(other) < age(split) && self.rival(other).is_none())?;
+            Some((rival.name_any(), model))
+        })
+    }
+}
+
+/// The models that a `TrafficSplit` names; none of a broken one.
+pub fn names(split: &DeserializeGuard<TrafficSplit>) -> impl Iterator<Item = &str> {
+    let backends = split.0.as_ref().map(|s| s.spec.backends.as_slice()).unwrap_or_default();
+    backends.iter().map(|b| b.model_deployment_ref.name.as_str())
+}
+
+/// Older first; of the same age, by name.
+fn age(split: &DeserializeGuard<TrafficSplit>) -> (Option<jiff::Timestamp>, String) {
+    (split.meta().creation_timestamp.as_ref().map(|t| t.0), split.name_any())
+}

@@ -1,0 +1,44 @@
+//! What may go wrong while reconciling. User mistakes are not here: they are conditions.
+
+/// A reconcile that did not come to its end; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A request to the API server failed.
+    #[error("cannot {action}")]
+    Api {
+        /// What was done to what: `apply Deployment ml/iris-1a2b3c4d`.
+        action: String,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The reconcile panicked. A bug; it is contained, counted and tried again.
+    #[error("reconcile panicked: {0}")]
+    Panic(String),
+}
+
+impl Error {
+    /// Wraps a failed request.
+    pub fn api(action: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Api { action, source: Box::new(source) }
+    }
+
+    /// The HTTP status, if the API server answered.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            Self::Panic(_) => None,
+        }
+    }
+
+    /// Somebody else was faster, or the object went: look again at once, nothing is wrong.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self.code(), Some(404 | 409))
+    }
+}

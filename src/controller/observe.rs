@@ -1,0 +1,259 @@
+//! One unit as the watches (or live reads) have it, read into what a plan is made from.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::{Pod, Service},
+};
+use kube::{Resource, ResourceExt};
+
+use super::cache::{Cache, Key};
+use crate::{
+    api::{
+        conditions::{ACCEPTED, RESOLVED_REFS},
+        v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
+    },
+    prometheus::{promql, provider::Provider},
+    revision::{self, REVISION_LABEL, Refusal, VERSION_LABEL},
+    rollout::{
+        evidence::Judgement,
+        observed::{Latest, Model, Observed, Route, Split, StableService, Workload},
+        requests,
+    },
+    route::{self, HTTPRoute},
+    workload,
+};
+
+/// The objects of one unit.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The `TrafficSplit`.
+    pub split: Option<Arc<TrafficSplit>>,
+    /// Models that exist, in the order of the backends.
+    pub models: Vec<FoundModel>,
+    /// An object with the generated route's name, whoever owns it.
+    pub route: Option<Arc<HTTPRoute>>,
+    /// Models that are named and do not exist.
+    pub missing_models: Vec<String>,
+    /// Gateways that are named and do not exist.
+    pub missing_gateways: Vec<String>,
+}
+
+/// The objects of one model.
+#[derive(Clone, Debug)]
+pub struct FoundModel {
+    /// The model.
+    pub object: Arc<ModelDeployment>,
+    /// The runtime that it names.
+    pub runtime: Option<Arc<ModelRuntime>>,
+    /// Its revisions' Deployments.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// Its revisions' Services, and the stable one.
+    pub services: Vec<Arc<Service>>,
+    /// Its snapshots.
+    pub revisions: Vec<Arc<ControllerRevision>>,
+    /// Pods of revisions that are not ready, where they were looked up.
+    pub pods: BTreeMap<String, Vec<Pod>>,
+    /// An object that is not ours has the name of the stable Service.
+    pub name_taken: bool,
+    /// Why the API server would not take the latest revision's pods.
+    pub unfit: Option<Refusal>,
+}
+
+/// Reads a unit from the cache. `None`: there is nothing (any more).
+pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) -> Found {
+    let mut found = Found {
+        split: split.cloned(),
+        models: vec![],
+        route: None,
+        missing_models: vec![],
+        missing_gateways: vec![],
+    };
+    for key in models {
+        match cache.models.get(key) {
+            Some(guard) => {
+                if let Ok(object) = &guard.0 {
+                    found.models.push(find_model(cache, key, Arc::new(object.clone())));
+                }
+            }
+            None => found.missing_models.push(key.1.clone()),
+        }
+    }
+    if let Some(split) = split {
+        let namespace = split.namespace().unwrap_or_default();
+        found.route = cache.routes.get(&(namespace.clone(), split.name_any()));
+        for parent in &split.spec.route.http_route.parent_refs {
+            let key = (parent.namespace.clone().unwrap_or_else(|| namespace.clone()), parent.name.clone());
+            if parent.kind == "Gateway" && cache.gateways.get(&key).is_none() {
+                found.missing_gateways.push(format!("{}/{}", key.0, key.1));
+            }
+        }
+    }
+    found
+}
+
+fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>) -> FoundModel {
+    let runtime = object.spec.runtime_ref.as_ref().and_then(|wanted| {
+        let guard = cache.runtimes.get(&(String::new(), wanted.name.clone()))?;
+        guard.0.as_ref().ok().cloned().map(Arc::new)
+    });
+    let uid = object.uid().unwrap_or_default();
+    FoundModel {
+        runtime,
+        deployments: ours(cache.deployments.of_model(key), &uid),
+        services: ours(cache.services.of_model(key), &uid),
+        revisions: ours(cache.revisions.of_model(key), &uid),
+        pods: BTreeMap::new(),
+        name_taken: false,
+        unfit: None,
+        object,
+    }
+}
+
+fn ours<K: Resource>(all: Vec<Arc<K>>, uid: &str) -> Vec<Arc<K>> {
+    all.into_iter().filter(|o| is_owned(o.meta(), uid)).collect()
+}
+
+/// Whether the object with this uid is the controlling owner.
+pub fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
+    meta.owner_references.iter().flatten().any(|o| o.controller == Some(true) && o.uid == uid)
+}
+
+/// What was found, as a plan sees it. The verdicts come later.
+pub fn interpret(found: &Found, provider: Option<&Provider>) -> Observed {
+    Observed {
+        split: found.split.as_ref().map(|split| interpret_split(split, found, provider)),
+        models: found.models.iter().map(interpret_model).collect(),
+    }
+}
+
+fn interpret_split(split: &TrafficSplit, found: &Found, provider: Option<&Provider>) -> Split {
+    let uid = split.uid().unwrap_or_default();
+    let refused = refused(split, provider);
+    Split {
+        name: split.name_any(),
+        generation: split.metadata.generation.unwrap_or(0),
+        spec: split.spec.clone(),
+        status: split.status.clone().unwrap_or_default(),
+        frozen: refused.is_some() || !found.missing_gateways.is_empty(),
+        unresolved: unresolved(found),
+        refused,
+        route: match &found.route {
+            None => Route::Absent,
+            Some(live) if is_owned(&live.metadata, &uid) => Route::Live(route::observe(live)),
+            Some(_) => Route::Taken,
+        },
+        propagation: provider
+            .map_or_else(|| crate::api::v1alpha1::Duration::from_secs(10), Provider::propagation),
+    }
+}
+
+/// What CEL cannot see: the provider, `PromQL`, the scrape interval.
+fn refused(split: &TrafficSplit, provider: Option<&Provider>) -> Option<Refusal> {
+    let analysis = &split.spec.analysis;
+    let no = |reason, message| Some(Refusal { condition: ACCEPTED, reason, message });
+    let Some(provider) = provider else {
+        return no(
+            "UnknownProvider",
+            format!(
+                "analysis.provider {:?} is not configured: name one of the operator's `providers` (Helm values)",
+                analysis.provider
+            ),
+        );
+    };
+    if analysis.interval < provider.scrape_interval() {
+        let scrape = provider.scrape_interval();
+        return no(
+            "InvalidInterval",
+            format!(
+                "analysis.interval {} is shorter than the provider's scrape interval: write at least {scrape}",
+                analysis.interval
+            ),
+        );
+    }
+    split.spec.slos.iter().find_map(|slo| {
+        let wrong = promql::check(slo, provider.revision_label()).err()?;
+        no("InvalidSlo", format!("slos[{}].{wrong}", slo.name))
+    })
+}
+
+fn unresolved(found: &Found) -> Option<Refusal> {
+    let no = |reason, message| Some(Refusal { condition: RESOLVED_REFS, reason, message });
+    if let Some(name) = found.missing_models.first() {
+        return no(
+            "ModelDeploymentNotFound",
+            format!(
+                "backends names ModelDeployment {name:?}, which does not exist in this namespace: create it, or correct the name"
+            ),
+        );
+    }
+    let gateway = found.missing_gateways.first()?;
+    no(
+        "GatewayNotFound",
+        format!(
+            "parentRefs names Gateway {gateway}, which does not exist: create it, or correct name and namespace (kubectl get gateways -A)"
+        ),
+    )
+}
+
+fn interpret_model(found: &FoundModel) -> Model {
+    let object = &found.object;
+    let name = object.name_any();
+    let status = object.status.clone().unwrap_or_default();
+    Model {
+        generation: object.metadata.generation.unwrap_or(0),
+        latest: latest(&name, found),
+        workloads: workloads(found),
+        service: service(&name, found),
+        requests: requests::pending(object.annotations(), &status),
+        spec: object.spec.clone(),
+        judgement: Judgement::default(),
+        status,
+        name,
+    }
+}
+
+/// The revision that the spec asks for. One whose snapshot is stored needs nothing else, not even its runtime.
+fn latest(name: &str, found: &FoundModel) -> Result<Latest, Refusal> {
+    let spec = &found.object.spec;
+    let identity = revision::identity(name, spec);
+    let latest = Latest { revision: identity.name, version: spec.version().to_owned() };
+    if found.revisions.iter().any(|r| r.name_any() == latest.revision) {
+        return Ok(latest);
+    }
+    revision::snapshot(name, spec, found.runtime.as_deref())?;
+    found.unfit.clone().map_or(Ok(latest), Err)
+}
+
+fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
+    let of_revision = |stored: &Arc<ControllerRevision>| {
+        let name = stored.name_any();
+        let deployment = found.deployments.iter().find(|d| d.name_any() == name);
+        let health = deployment.map(|d| workload::health(d)).unwrap_or_default();
+        let pods = found.pods.get(&name);
+        let workload = Workload {
+            version: stored.labels().get(VERSION_LABEL).cloned().unwrap_or_default(),
+            created: stored.creation_timestamp().map(|t| t.0),
+            deployed: deployment.is_some(),
+            desired: if deployment.is_some() { health.desired } else { 0 },
+            // Counts of an earlier size say nothing about the present one.
+            ready: if health.observed { health.ready.min(health.desired) } else { 0 },
+            trouble: pods.and_then(|pods| workload::trouble(pods)).or_else(|| {
+                health
+                    .message
+                    .map(|message| workload::Trouble { kind: workload::TroubleKind::NotReady, message })
+            }),
+        };
+        (name, workload)
+    };
+    found.revisions.iter().map(of_revision).collect()
+}
+
+fn service(name: &str, found: &FoundModel) -> StableService {
+    if let Some(live) = found.services.iter().find(|s| s.name_any() == name) {
+        let selector = live.spec.as_ref().and_then(|s| s.selector.as_ref());
+        return StableService::On(selector.and_then(|s| s.get(REVISION_LABEL)).cloned().unwrap_or_default());
+    }
+    if found.name_taken { StableService::Taken } else { StableService::Absent }
+}

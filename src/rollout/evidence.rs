@@ -1,0 +1,437 @@
+//! From answers to verdicts: what has been measured of one candidate, folded block by block.
+//!
+//! It lives in the controller's memory and is pure itself: a lost one is rebuilt by asking from the beginning of the
+//! trial again, and gives the same bits.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{
+    question::{Answer, Counters, Indicator, Question, Series, Unanswered},
+    report,
+};
+use crate::{
+    analysis::{
+        counters,
+        judge::{self, SloJudge},
+        ledger::{Arm, Badness, Bound, Ledger, Standing, Which},
+        threshold::ThresholdJudge,
+        verdict::{Verdict, Why},
+    },
+    api::v1alpha1::{Analysis, Duration, Slo, SloStatus, StepStart, StepStatus, VerdictWord},
+};
+
+/// A question never reaches further than so many scrapes, so that its answer stays small; a long rebuild asks often.
+const REACH: i64 = 240;
+
+/// What a plan needs to know about the verdicts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgement {
+    /// Per SLO, for the status.
+    pub slos: Vec<SloStatus>,
+    /// A breach that is proven.
+    pub breach: Option<ProvenBreach>,
+    /// Every SLO is proven on data of this step.
+    pub pass: bool,
+    /// Time with data at this step's effective weight.
+    pub baked: Duration,
+    /// Whether anything can be measured.
+    pub observability: Observability,
+    /// The numbers are old enough to be published again although no verdict has changed.
+    pub publish: bool,
+    /// When the next block closes.
+    pub next: Option<Timestamp>,
+}
+
+/// A proven breach of one SLO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenBreach {
+    /// Name of the SLO.
+    pub slo: String,
+    /// One sentence with the numbers.
+    pub message: String,
+}
+
+/// Whether anything can be measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Observability {
+    /// Not asked yet.
+    #[default]
+    Unknown,
+    /// The newest closed block has data for every SLO.
+    Yes,
+    /// It has not, and why.
+    No(String),
+}
+
+/// What the evidence is about. A different one starts afresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Namespace of the model.
+    pub namespace: String,
+    /// Candidate revision.
+    pub candidate: String,
+    /// Stable revision.
+    pub stable: Option<String>,
+    /// Attempt of the model.
+    pub attempt: i64,
+    /// When the candidate first was given weight; `None` while it prepares.
+    pub entered: Option<Timestamp>,
+}
+
+/// What has been measured of one candidate.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    subject: Subject,
+    analysis: Analysis,
+    /// Milliseconds between scrapes of the provider.
+    scrape: i64,
+    slos: Vec<SloEvidence>,
+}
+
+#[derive(Clone, Debug)]
+struct SloEvidence {
+    slo: Slo,
+    judged: Judged,
+    /// Samples were asked for up to here.
+    asked: i64,
+    /// Blocks of the present step that had data.
+    blocks: BTreeSet<i64>,
+    last: Option<Result<bool, Unanswered>>,
+}
+
+#[derive(Clone, Debug)]
+enum Judged {
+    Share(Box<Ledger>),
+    Value(ThresholdJudge),
+}
+
+impl Evidence {
+    /// Nothing measured yet. `scrape`: the provider's scrape interval.
+    #[must_use]
+    pub fn new(subject: Subject, analysis: &Analysis, slos: &[Slo], scrape: Duration) -> Self {
+        let mut new =
+            Self { subject, analysis: analysis.clone(), scrape: scrape.millis().max(1), slos: vec![] };
+        new.slos = slos.iter().filter_map(|slo| new.fresh(slo, slos)).collect();
+        new
+    }
+
+    /// Takes over a changed spec: an SLO that changed starts afresh, the others keep what they have (issue 4 part 3).
+    /// A change of the analysis itself resets everything.
+    #[must_use]
+    pub fn keep(self, subject: &Subject, analysis: &Analysis, slos: &[Slo], scrape: Duration) -> Self {
+        let count = |slos: &[Slo]| slos.iter().filter(|s| s.query.is_none()).count();
+        let old_slos: Vec<Slo> = self.slos.iter().map(|s| s.slo.clone()).collect();
+        if self.subject != *subject || self.analysis != *analysis || count(&old_slos) != count(slos) {
+            return Self::new(subject.clone(), analysis, slos, scrape);
+        }
+        let mut kept = self;
+        let mut old = std::mem::take(&mut kept.slos);
+        kept.slos = slos
+            .iter()
+            .filter_map(|slo| match old.iter().position(|o| o.slo == *slo) {
+                Some(at) => Some(old.swap_remove(at)),
+                None => kept.fresh(slo, slos),
+            })
+            .collect();
+        kept
+    }
+
+    /// Whether this is the evidence about exactly that.
+    #[must_use]
+    pub fn is_about(&self, subject: &Subject, analysis: &Analysis, slos: &[Slo]) -> bool {
+        self.subject == *subject && self.analysis == *analysis && self.slos.iter().map(|s| &s.slo).eq(slos)
+    }
+
+    fn fresh(&self, slo: &Slo, all: &[Slo]) -> Option<SloEvidence> {
+        let judged = match (&slo.threshold, slo.objective) {
+            (Some(threshold), _) => Judged::Value(ThresholdJudge::new(report::threshold(threshold)?)),
+            (None, Some(objective)) => {
+                let shares = all.iter().filter(|s| s.query.is_none()).count();
+                let judge =
+                    SloJudge::new(1.0 - objective.fraction(), &report::settings(&self.analysis, shares))?;
+                let badness =
+                    slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
+                let begin = self.subject.entered.map_or(0, Timestamp::as_millisecond);
+                Judged::Share(Box::new(Ledger::new(judge, badness, self.interval(), begin)))
+            }
+            (None, None) => return None,
+        };
+        // One lookback before the beginning: it shows which targets were scraped already, so that a series that
+        // appears on one of them later counts from 0.
+        let begin = self.subject.entered.map_or(i64::MIN, Timestamp::as_millisecond);
+        let asked = if begin == i64::MIN { begin } else { begin - 4 * self.scrape };
+        Some(SloEvidence { slo: slo.clone(), judged, asked, blocks: BTreeSet::new(), last: None })
+    }
+
+    fn interval(&self) -> i64 {
+        self.analysis.interval.millis().max(1)
+    }
+
+    /// A block is closed two scrapes after its end: what belongs to it is in Prometheus by then.
+    fn settle(&self) -> i64 {
+        2 * self.scrape
+    }
+
+    /// End of the newest closed block.
+    fn closed(&self, now: Timestamp) -> i64 {
+        (now.as_millisecond() - self.settle()).div_euclid(self.interval()) * self.interval()
+    }
+
+    /// What to ask now, with the index of the SLO. Empty until the next block has closed.
+    #[must_use]
+    pub fn questions(&self, now: Timestamp) -> Vec<(usize, Question)> {
+        let closed = self.closed(now);
+        let begun = self.subject.entered.map(Timestamp::as_millisecond);
+        self.slos
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slo)| {
+                let (from, until) = match (begun, &slo.judged) {
+                    // Still preparing: only whether anybody answers.
+                    (None, _) => (closed - self.settle(), closed),
+                    (Some(_), Judged::Value(_)) => (closed - self.interval(), closed),
+                    (Some(_), Judged::Share(_)) => {
+                        (slo.asked, closed.min(slo.asked + REACH * self.scrape.max(self.interval())))
+                    }
+                };
+                let due = until > slo.asked && (begun.is_none() || closed > begun?);
+                let question = || {
+                    self.question(
+                        slo,
+                        Timestamp::from_millisecond(from).ok()?,
+                        Timestamp::from_millisecond(until).ok()?,
+                    )
+                };
+                if due { question().map(|q| (index, q)) } else { None }
+            })
+            .collect()
+    }
+
+    fn question(&self, evidence: &SloEvidence, from: Timestamp, until: Timestamp) -> Option<Question> {
+        let slo = &evidence.slo;
+        let indicator = match (&slo.errors, &slo.latency, &slo.ratio, &slo.query) {
+            (Some(_), ..) => Indicator::Errors,
+            (_, Some(latency), ..) => Indicator::Latency { below: latency.below },
+            (_, _, Some(ratio), _) => Indicator::Ratio { bad: ratio.bad.clone(), total: ratio.total.clone() },
+            (_, _, _, Some(query)) => Indicator::Query { query: query.clone() },
+            _ => return None,
+        };
+        Some(Question {
+            provider: self.analysis.provider.clone(),
+            namespace: self.subject.namespace.clone(),
+            candidate: self.subject.candidate.clone(),
+            stable: self.subject.stable.clone(),
+            indicator,
+            from,
+            until,
+        })
+    }
+
+    /// Folds the answer to the question about SLO `index`; `last` is the index that stands for 100 %. An answer never
+    /// changes what was folded before.
+    pub fn fold(
+        &mut self,
+        index: usize,
+        question: &Question,
+        answer: Result<Answer, Unanswered>,
+        step: Option<&StepStatus>,
+        last: i32,
+    ) {
+        let (interval, preparing) = (self.interval(), self.subject.entered.is_none());
+        let Some(slo) = self.slos.get_mut(index) else { return };
+        let until = question.until.as_millisecond();
+        slo.last = Some(match answer {
+            // Nothing to count yet is no failure while nothing has traffic.
+            Err(unanswered) if preparing && unanswered.reason == "NoData" => Ok(true),
+            Err(unanswered) => {
+                if let Judged::Value(judge) = &mut slo.judged {
+                    judge.fold(until, step_at(step, until - interval, until), None);
+                }
+                Err(unanswered)
+            }
+            Ok(_) if preparing => Ok(true),
+            Ok(answer) => Ok(slo.take(&answer, until, interval, step, last)),
+        });
+        // Samples that were not had are asked for again; the value of a query at a moment that is over is not.
+        if slo.last.as_ref().is_some_and(Result::is_ok) || preparing || matches!(slo.judged, Judged::Value(_))
+        {
+            slo.asked = until;
+        }
+    }
+
+    /// The verdicts as they stand.
+    #[must_use]
+    pub fn judgement(&self, step: &StepStatus, now: Timestamp) -> Judgement {
+        let judges: Vec<&SloJudge> = self
+            .slos
+            .iter()
+            .filter_map(|s| match &s.judged {
+                Judged::Share(ledger) => Some(ledger.judge()),
+                Judged::Value(_) => None,
+            })
+            .collect();
+        let mut shares = judge::verdicts(&judges, step.index).into_iter();
+        let mut all = vec![];
+        for slo in &self.slos {
+            let (verdict, status) = match &slo.judged {
+                Judged::Share(ledger) => {
+                    let verdict = shares.next().unwrap_or(Verdict::Inconclusive(Why::NoData));
+                    let report = ledger.judge().report(step.index);
+                    let status = report::share(&slo.slo, &verdict, &report, self.analysis.interval);
+                    (verdict, status)
+                }
+                Judged::Value(judge) => {
+                    let verdict = judge.verdict(step.index);
+                    let status = report::value(&slo.slo, &verdict, judge);
+                    (verdict, status)
+                }
+            };
+            all.push((slo, verdict, status));
+        }
+        let breach = all.iter().find_map(|(slo, verdict, status)| {
+            matches!(verdict, Verdict::Fail(_))
+                .then(|| ProvenBreach { slo: slo.slo.name.clone(), message: status.message.clone() })
+        });
+        let begun = step.starts.last().is_some_and(|s| s.index == step.index);
+        let pass =
+            begun && all.iter().all(|(_, verdict, _)| matches!(verdict, Verdict::Pass)) && !all.is_empty();
+        Judgement {
+            breach,
+            pass,
+            baked: if begun { self.baked(step) } else { Duration::from_millis(0) },
+            observability: self.observability(),
+            publish: false,
+            next: Timestamp::from_millisecond(self.closed(now) + self.interval() + self.settle()).ok(),
+            slos: all
+                .into_iter()
+                .map(|(slo, _, mut status)| {
+                    if let Some(Err(unanswered)) = &slo.last
+                        && status.verdict != VerdictWord::Fail
+                    {
+                        status.verdict = VerdictWord::Unobservable;
+                        status.message = unanswered.to_string();
+                    }
+                    status
+                })
+                .collect(),
+        }
+    }
+
+    /// Time at this step for which every SLO has data.
+    fn baked(&self, step: &StepStatus) -> Duration {
+        let interval = self.interval();
+        let of_step =
+            |block: &i64| step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index);
+        let mut sets =
+            self.slos.iter().map(|s| s.blocks.iter().copied().filter(of_step).collect::<BTreeSet<_>>());
+        let first = sets.next().unwrap_or_default();
+        let common = sets.fold(first, |all, set| all.intersection(&set).copied().collect());
+        Duration::from_millis(i64::try_from(common.len()).unwrap_or(i64::MAX).saturating_mul(interval))
+    }
+
+    fn observability(&self) -> Observability {
+        let mut all = Observability::Yes;
+        for slo in &self.slos {
+            match &slo.last {
+                Some(Err(unanswered)) => {
+                    return Observability::No(format!("SLO {}: {unanswered}", slo.slo.name));
+                }
+                Some(Ok(false)) => {
+                    let name = &slo.slo.name;
+                    return Observability::No(format!(
+                        "SLO {name}: Prometheus has no sample of its counters"
+                    ));
+                }
+                Some(Ok(true)) => {}
+                None => all = Observability::Unknown,
+            }
+        }
+        all
+    }
+
+    /// Forgets which blocks had data at earlier steps: they are not asked for again.
+    pub fn trim(&mut self, step: &StepStatus) {
+        let interval = self.interval();
+        for slo in &mut self.slos {
+            slo.blocks.retain(|block| {
+                step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index)
+            });
+        }
+    }
+}
+
+impl SloEvidence {
+    /// Folds a good answer; whether the newest closed block had data.
+    fn take(
+        &mut self,
+        answer: &Answer,
+        until: i64,
+        interval: i64,
+        step: Option<&StepStatus>,
+        last: i32,
+    ) -> bool {
+        let present = step.map(|s| s.index);
+        match (&mut self.judged, answer) {
+            (Judged::Value(judge), Answer::Value(value)) => {
+                let at = step_at(step, until - interval, until);
+                judge.fold(until, at, Some(*value));
+                if at.is_some() && at == present {
+                    self.blocks.insert(until.div_euclid(interval) - 1);
+                }
+                true
+            }
+            (Judged::Share(ledger), Answer::Counters { candidate, stable }) => {
+                ledger.observe(&parts(candidate, stable));
+                let closed = ledger.close(until, |from, to| {
+                    let step = step_at(step, from, to);
+                    Standing { step, alone: step == Some(last) }
+                });
+                let newest = closed.last().is_some_and(|block| block.candidate.is_some());
+                let here =
+                    closed.iter().filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);
+                self.blocks.extend(here.map(|block| block.index));
+                newest || closed.is_empty()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The step whose weight was effective from one moment to another (milliseconds); `None` while weights were moving.
+fn step_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<i32> {
+    let holds = |s: &&StepStart| {
+        s.since.0.as_millisecond() <= from && s.until.as_ref().is_none_or(|u| to <= u.0.as_millisecond())
+    };
+    step?.starts.iter().find(holds).map(|s| s.index)
+}
+
+/// A length of time as Prometheus counts it. Milliseconds of a limit are far below 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn seconds(length: Duration) -> f64 {
+    length.millis() as f64 / 1000.0
+}
+
+/// What an answer holds, as the ledger takes it.
+fn parts<'a>(candidate: &'a Counters, stable: &'a Counters) -> Vec<counters::Series<'a, (Arm, Which)>> {
+    let mut parts = vec![];
+    for (arm, counters) in [(Arm::Candidate, candidate), (Arm::Stable, stable)] {
+        let mut push = |which, series: &'a [Series]| {
+            parts.extend(series.iter().map(|one| counters::Series {
+                part: (arm, which),
+                key: one.key.as_str(),
+                target: one.target.as_str(),
+                samples: one.samples.as_slice(),
+            }));
+        };
+        push(Which::Total, &counters.total);
+        push(Which::Bad, &counters.bad);
+        for (edge, series) in &counters.within {
+            if let Some(bound) = Bound::new(*edge) {
+                push(Which::Within(bound), series);
+            }
+        }
+    }
+    parts
+}

@@ -1,0 +1,176 @@
+//! What a plan is made from: one unit as it was read. Plain data.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{evidence::Judgement, requests::Request};
+use crate::{
+    api::v1alpha1::{
+        Duration, ModelDeploymentSpec, ModelDeploymentStatus, TrafficSplitSpec, TrafficSplitStatus,
+    },
+    revision::Refusal,
+    route::RouteView,
+    workload::Trouble,
+};
+
+/// A unit: a `TrafficSplit` with the models that it names, or a model that no `TrafficSplit` names.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The `TrafficSplit`; absent for a model by itself.
+    pub split: Option<Split>,
+    /// The models that exist, in the order of `spec.backends`.
+    pub models: Vec<Model>,
+}
+
+/// A `TrafficSplit` as it was read.
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// Its name.
+    pub name: String,
+    /// Its generation.
+    pub generation: i64,
+    /// What the user wrote.
+    pub spec: TrafficSplitSpec,
+    /// What we wrote last.
+    pub status: TrafficSplitStatus,
+    /// Why its spec cannot be acted on: nothing rises, what flows goes on.
+    pub refused: Option<Refusal>,
+    /// What it names and is not there: nothing rises, what flows goes on.
+    pub unresolved: Option<Refusal>,
+    /// The route keeps its parents, hosts and matches as they live: those of the spec cannot be used.
+    pub frozen: bool,
+    /// The generated route.
+    pub route: Route,
+    /// How long after acceptance a data plane may still apply what was before.
+    pub propagation: Duration,
+}
+
+/// The generated route as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Route {
+    /// There is none.
+    Absent,
+    /// An object of that name is not ours: it is left untouched.
+    Taken,
+    /// It is there.
+    Live(RouteView),
+}
+
+impl Route {
+    /// What it says, if it is there and ours.
+    #[must_use]
+    pub fn live(&self) -> Option<&RouteView> {
+        match self {
+            Self::Live(view) => Some(view),
+            Self::Absent | Self::Taken => None,
+        }
+    }
+}
+
+/// A `ModelDeployment` as it was read.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Its generation.
+    pub generation: i64,
+    /// What the user wrote.
+    pub spec: ModelDeploymentSpec,
+    /// What we wrote last.
+    pub status: ModelDeploymentStatus,
+    /// The revision that the spec asks for, or why it cannot be run.
+    pub latest: Result<Latest, Refusal>,
+    /// Its revisions that exist, by name.
+    pub workloads: BTreeMap<String, Workload>,
+    /// The revision that Service `<name>` selects.
+    pub service: StableService,
+    /// Requests by annotation that were not handled yet.
+    pub requests: Vec<Request>,
+    /// The verdicts on its candidate.
+    pub judgement: Judgement,
+}
+
+/// The revision that a spec asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latest {
+    /// Its name.
+    pub revision: String,
+    /// What people call it.
+    pub version: String,
+}
+
+/// Service `<name>` as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StableService {
+    /// There is none.
+    Absent,
+    /// An object of that name is not ours: it is left untouched.
+    Taken,
+    /// It selects this revision.
+    On(String),
+}
+
+/// A revision's objects as they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// What people call it.
+    pub version: String,
+    /// When its snapshot was stored; `None` when it is not stored yet.
+    pub created: Option<Timestamp>,
+    /// Its Deployment is there.
+    pub deployed: bool,
+    /// Pods asked for.
+    pub desired: i32,
+    /// Pods ready. Counted only once the Deployment's controller has seen the newest size.
+    pub ready: i32,
+    /// Why pods are not ready, if that was looked up.
+    pub trouble: Option<Trouble>,
+}
+
+impl Model {
+    /// The state of a revision; all zero when it does not exist.
+    #[must_use]
+    pub fn workload(&self, revision: &str) -> Workload {
+        self.workloads.get(revision).cloned().unwrap_or_default()
+    }
+
+    /// What people call a revision, as far as that is known.
+    #[must_use]
+    pub fn version_of(&self, revision: &str) -> String {
+        match &self.latest {
+            Ok(latest) if latest.revision == revision => return latest.version.clone(),
+            _ => {}
+        }
+        if let Some(workload) = self.workloads.get(revision) {
+            return workload.version.clone();
+        }
+        self.status
+            .revisions
+            .iter()
+            .find(|r| r.name == revision)
+            .map(|r| r.version.clone())
+            .unwrap_or_default()
+    }
+
+    /// The revision that should run: the spec's, or the last that was accepted while the spec cannot be run.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&str> {
+        match &self.latest {
+            Ok(latest) => Some(&latest.revision),
+            Err(_) => self.status.latest_revision.as_deref(),
+        }
+    }
+
+    /// Whether a revision is not to be tried again.
+    #[must_use]
+    pub fn is_rejected(&self, revision: &str) -> bool {
+        self.status.rejected.iter().any(|r| r.revision == revision)
+    }
+
+    /// Full size, at least one: what a route to it needs.
+    #[must_use]
+    pub fn full_size(&self) -> i32 {
+        self.spec.full_size().max(1)
+    }
+}

@@ -1,0 +1,318 @@
+//! The plan for one unit: at most one move a model, and the writes that follow from the state, in safety order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    apply,
+    decide::{self, Around},
+    notice::Notice,
+    observed::{Model, Observed, Route, Split},
+    phase, shares, sizes, summary,
+};
+use crate::{
+    api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, TrafficSplitStatus},
+    route::{self, Effective, RouteView, Share},
+};
+
+/// What is to be done, and when to look again.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// In safety order: intent, what rises, the route, what falls, outcome. Every prefix is a state from which a new
+    /// plan goes on. What is so already costs nothing to write: it is compared first.
+    pub writes: Vec<Write>,
+    /// The status of each model.
+    pub models: BTreeMap<String, ModelDeploymentStatus>,
+    /// The status of the `TrafficSplit`.
+    pub split: Option<TrafficSplitStatus>,
+    /// What to tell, by model.
+    pub notices: Vec<(String, Notice)>,
+    /// Some write takes something away: the unit is read live before it, and planned again (design §3).
+    pub reducing: bool,
+    /// Some model is being rolled back: this goes by the lane that nothing else holds up.
+    pub urgent: bool,
+    /// When to look again if nothing happens.
+    pub next: Option<Timestamp>,
+}
+
+/// One write. It says what should be, not what to change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// The model's status, as in [`Plan::models`].
+    Status {
+        /// The model.
+        model: String,
+    },
+    /// The revision's snapshot exists.
+    Snapshot {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+    },
+    /// The revision's Service exists.
+    Service {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+    },
+    /// The revision's Deployment has this size.
+    Deployment {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+        /// Its size.
+        replicas: i32,
+    },
+    /// Service `<name>` selects this revision.
+    StableService {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+    },
+    /// The route has these shares.
+    Route(Vec<Share>),
+    /// The revision's objects are gone.
+    Delete {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+    },
+    /// The status of the `TrafficSplit`, as in [`Plan::split`].
+    SplitStatus,
+}
+
+/// Plans one unit. Total: any state gives a plan, and a state that is as it should be gives one that changes nothing.
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let split = observed.split.as_ref();
+    let view = split.and_then(|s| s.route.live());
+    let effective = effective(split, now);
+    let mut statuses: Vec<ModelDeploymentStatus> = vec![];
+    let mut notices = vec![];
+    let before: Vec<shares::Decided<'_>> = observed.models.iter().map(|m| (m, &m.status)).collect();
+    let goal: BTreeMap<String, i32> = split
+        .map(|s| shares::goal(s, &before).into_iter().map(|x| (x.revision, x.weight)).collect())
+        .unwrap_or_default();
+    let mut busy: BTreeSet<&str> =
+        observed.models.iter().filter(|m| is_rolling(m.status.phase)).map(|m| m.name.as_str()).collect();
+    for model in &observed.models {
+        let around = Around {
+            split,
+            effective: &effective,
+            at_goal: at_goal(model, view, &goal),
+            candidate_weight: candidate_weight(model, view),
+            busy: busy.iter().any(|other| *other != model.name),
+            now,
+        };
+        let (mut status, told) = turn(model, &around);
+        if is_rolling(status.phase) {
+            busy.insert(&model.name);
+        }
+        sizes::revisions(model, &mut status, &around);
+        summary::model(model, &mut status, &around);
+        notices.extend(told.into_iter().map(|notice| (model.name.clone(), notice)));
+        statuses.push(status);
+    }
+    let decided: Vec<shares::Decided<'_>> = observed.models.iter().zip(&statuses).collect();
+    let route = split.map(|s| shares::allowed(s, &decided)).unwrap_or_default();
+    let mut writes = writes(observed, &decided, &route, &effective, now);
+    let split_status = split.map(|s| split_status(s, &decided, &route, &effective, now));
+    if split_status.is_some() {
+        writes.push(Write::SplitStatus);
+    }
+    let next = next(observed, &decided, split, &effective, now);
+    let reducing = writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
+    let urgent = statuses.iter().any(|s| s.phase == Phase::RollingBack);
+    let models = observed.models.iter().map(|m| m.name.clone()).zip(statuses).collect();
+    Plan { writes, models, split: split_status, notices, reducing, urgent, next }
+}
+
+/// At most one move, requests first.
+fn turn(model: &Model, around: &Around<'_>) -> (ModelDeploymentStatus, Vec<Notice>) {
+    let canary = around.split.map(|s| &s.spec.strategy.canary);
+    let (mut status, notices) = if let Some(request) = model.requests.first() {
+        apply::handle(model, canary, request, around.now)
+    } else {
+        match decide::next_move(model, around) {
+            Some(step) => apply::apply(model, canary, &step, around.now),
+            None => (model.status.clone(), vec![]),
+        }
+    };
+    if let Ok(latest) = &model.latest {
+        status.latest_revision = Some(latest.revision.clone());
+    }
+    (status, notices)
+}
+
+/// A rollout that other backends wait for.
+fn is_rolling(phase: Phase) -> bool {
+    phase::on_trial(phase) || phase == Phase::RollingBack
+}
+
+/// Whether the live route is effective; without one nothing is, and for a model by itself everything is at once.
+fn effective(split: Option<&Split>, now: Timestamp) -> Effective {
+    match split.map(|s| (s, s.route.live())) {
+        None => Effective::Settled { since: Timestamp::MIN },
+        Some((_, None)) => Effective::Unaccepted { message: "there is no route yet".to_owned() },
+        Some((split, Some(view))) => {
+            route::effective(view, split.status.route.as_ref(), split.propagation, now)
+        }
+    }
+}
+
+/// Whether the live route gives this model's revisions what the state asks for.
+fn at_goal(model: &Model, view: Option<&RouteView>, goal: &BTreeMap<String, i32>) -> bool {
+    let Some(view) = view else { return false };
+    let status = &model.status;
+    let mut names = [&status.stable_revision, &status.candidate_revision, &status.latest_revision]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    names.dedup();
+    !goal.is_empty() && names.iter().all(|name| view.shares.get(*name) == goal.get(*name))
+}
+
+fn candidate_weight(model: &Model, view: Option<&RouteView>) -> i32 {
+    let candidate = model.status.candidate_revision.as_ref();
+    candidate.and_then(|c| view.and_then(|v| v.shares.get(c))).copied().unwrap_or(0)
+}
+
+/// All writes but the `TrafficSplit`'s status, in safety order.
+fn writes(
+    observed: &Observed,
+    decided: &[shares::Decided<'_>],
+    route: &[Share],
+    effective: &Effective,
+    now: Timestamp,
+) -> Vec<Write> {
+    let mut intent = vec![];
+    let (mut rising, mut falling) = (vec![], vec![]);
+    for (model, status) in decided {
+        let name = &model.name;
+        intent.push(Write::Status { model: name.clone() });
+        for size in sizes::sizes(model, status, observed.split.as_ref(), effective, now) {
+            let sizes::Size { revision, replicas } = size;
+            let at = || (name.clone(), revision.clone());
+            match replicas {
+                None => falling.push({
+                    let (model, revision) = at();
+                    Write::Delete { model, revision }
+                }),
+                Some(replicas) => {
+                    let (model_name, revision_name) = at();
+                    rising
+                        .push(Write::Snapshot { model: model_name.clone(), revision: revision_name.clone() });
+                    rising
+                        .push(Write::Service { model: model_name.clone(), revision: revision_name.clone() });
+                    let write = Write::Deployment { model: model_name, revision: revision_name, replicas };
+                    let falls = replicas < model.workload(&revision).desired;
+                    if falls { falling.push(write) } else { rising.push(write) }
+                }
+            }
+        }
+        if let Some(revision) = sizes::stable_service(model, status) {
+            rising.push(Write::StableService { model: name.clone(), revision });
+        }
+    }
+    let mut writes = intent;
+    writes.extend(rising);
+    let writable = observed.split.as_ref().is_some_and(|s| match s.route {
+        Route::Taken => false,
+        Route::Absent => !s.frozen,
+        Route::Live(_) => true,
+    });
+    if !route.is_empty() && writable {
+        writes.push(Write::Route(route.to_vec()));
+    }
+    writes.extend(falling);
+    writes
+}
+
+/// A write that takes something away needs a live read before it.
+fn is_reducing(write: &Write, observed: &Observed) -> bool {
+    let find = |name: &str| observed.models.iter().find(|m| m.name == name);
+    match write {
+        Write::Delete { .. } => true,
+        Write::Deployment { model, revision, replicas } => {
+            find(model).is_some_and(|m| *replicas < m.workload(revision).desired)
+        }
+        _ => false,
+    }
+}
+
+fn promotes(decided: &[shares::Decided<'_>]) -> bool {
+    decided.iter().any(|(model, status)| {
+        model.status.stable_revision.is_some() && model.status.stable_revision != status.stable_revision
+    })
+}
+
+/// What the `TrafficSplit` shows, and the memory behind "effective".
+fn split_status(
+    split: &Split,
+    decided: &[shares::Decided<'_>],
+    route: &[Share],
+    effective: &Effective,
+    now: Timestamp,
+) -> TrafficSplitStatus {
+    let mut status = split.status.clone();
+    if let Some(view) = split.route.live() {
+        status.route = route::remember(view, split.status.route.as_ref(), now);
+    }
+    summary::split(split, decided, route, effective, &mut status, now);
+    status
+}
+
+/// The earliest moment at which time alone may change the plan.
+fn next(
+    observed: &Observed,
+    decided: &[shares::Decided<'_>],
+    split: Option<&Split>,
+    effective: &Effective,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let mut due: Vec<Timestamp> = vec![];
+    let mut after = |since: Timestamp, length: Duration| due.extend(since.checked_add(length.signed()).ok());
+    if let (Some(split), Effective::Settled { since }) = (split, effective) {
+        after(*since, decide::drain(split));
+    }
+    for (model, status) in decided {
+        for revision in &status.revisions {
+            let drain = split.map_or(decide::DRAIN, decide::drain);
+            if let Some(since) = &revision.since {
+                after(since.0, drain);
+                after(since.0, model.spec.progress_deadline);
+            }
+            if let Some(until) = &revision.warm_until {
+                after(until.0, Duration::from_millis(0));
+            }
+        }
+        if let Some(step) = &status.step {
+            after(step.since.0, model.spec.progress_deadline);
+            if let Some(split) = split {
+                let canary = &split.spec.strategy.canary;
+                if let Some(since) = &step.unobservable_since {
+                    after(since.0, split.spec.analysis.hold_budget);
+                }
+                if let Some(rules) = super::steps::get(canary, step.index) {
+                    let begun = step.starts.last().map_or(step.since.0, |s| s.since.0.max(step.since.0));
+                    after(begun, rules.max_duration);
+                    after(begun, rules.bake);
+                }
+            }
+        }
+        if let Some(rollback) = &status.rollback {
+            after(rollback.since.0, split.map_or(decide::DRAIN, decide::drain));
+        }
+    }
+    if let Effective::Waiting { until } = effective {
+        due.push(*until);
+    }
+    due.extend(observed.models.iter().filter_map(|m| m.judgement.next));
+    due.into_iter().filter(|at| *at > now).min()
+}

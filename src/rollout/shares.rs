@@ -1,0 +1,127 @@
+//! Who should get which share of the route: what the state asks for, and how far it may be followed now.
+//!
+//! Two rules stand above the state (design §4.3, §4.4): no weight rises onto a revision that is not ready for it, and
+//! nothing moves traffic from ready endpoints to fewer than needed.
+
+use std::collections::BTreeMap;
+
+use super::{
+    apply,
+    observed::{Model, Split},
+    steps,
+};
+use crate::{
+    api::v1alpha1::{Canary, ModelDeploymentStatus, Percent, Phase},
+    route::{self, Portion, Share},
+};
+
+/// A model with the status that is to be acted on.
+pub type Decided<'a> = (&'a Model, &'a ModelDeploymentStatus);
+
+/// What the state asks for, however ready anything is.
+#[must_use]
+pub fn goal(split: &Split, models: &[Decided<'_>]) -> Vec<Share> {
+    let canary = &split.spec.strategy.canary;
+    assemble(split, models, &live(split), |(_, status)| apply::candidate_weight(status, Some(canary)))
+}
+
+/// What may be written now, given what the live route says.
+#[must_use]
+pub fn allowed(split: &Split, models: &[Decided<'_>]) -> Vec<Share> {
+    let live = live(split);
+    assemble(split, models, &live, |(model, status)| {
+        guarded(model, status, &split.spec.strategy.canary, &live)
+    })
+}
+
+fn live(split: &Split) -> BTreeMap<String, i32> {
+    split.route.live().map(|view| view.shares.clone()).unwrap_or_default()
+}
+
+/// What a model has to serve: the stable revision and the candidate by `weight`; the first revision by itself once it is
+/// ready (or is in the live route already); nothing for a model that cannot serve yet.
+fn portion(
+    (model, status): &Decided<'_>,
+    backend: i32,
+    weight: Percent,
+    live: &BTreeMap<String, i32>,
+) -> Option<Portion> {
+    let called = |revision: &str| (revision.to_owned(), model.version_of(revision));
+    let Some(stable) = status.stable_revision.as_deref() else {
+        let first = status.latest_revision.as_deref().filter(|_| status.phase == Phase::Pending)?;
+        let ready = model.workload(first).ready >= model.full_size();
+        return (ready || live.contains_key(first)).then(|| Portion {
+            weight: backend,
+            stable: called(first),
+            candidate: None,
+        });
+    };
+    let candidate = status.candidate_revision.as_deref().filter(|_| weight > Percent::ZERO);
+    let routed = status.revisions.iter().any(|r| live.contains_key(&r.name));
+    if candidate.is_none() && model.workload(stable).ready == 0 && !routed {
+        // A new TrafficSplit over a model that is down: the route is made once it is back.
+        return None;
+    }
+    let candidate = candidate.map(|c| (c.to_owned(), model.version_of(c), weight));
+    Some(Portion { weight: backend, stable: called(stable), candidate })
+}
+
+/// Shares of the whole route, in the order of the backends; empty when nobody can serve.
+fn assemble<'a>(
+    split: &Split,
+    models: &[Decided<'a>],
+    live: &BTreeMap<String, i32>,
+    weight_of: impl Fn(&Decided<'a>) -> Percent,
+) -> Vec<Share> {
+    let portions: Vec<Portion> = split
+        .spec
+        .backends
+        .iter()
+        .filter_map(|backend| {
+            let decided = models.iter().find(|(m, _)| m.name == backend.model_deployment_ref.name)?;
+            portion(decided, backend.weight.unwrap_or(1).max(1), weight_of(decided), live)
+        })
+        .collect();
+    route::shares(&portions)
+}
+
+/// The candidate's weight that may be written now.
+fn guarded(
+    model: &Model,
+    status: &ModelDeploymentStatus,
+    canary: &Canary,
+    live: &BTreeMap<String, i32>,
+) -> Percent {
+    let goal = apply::candidate_weight(status, Some(canary));
+    let (Some(stable), Some(candidate)) = (&status.stable_revision, &status.candidate_revision) else {
+        return goal;
+    };
+    let present = present(live, stable, candidate);
+    let (of_stable, of_candidate) = (model.workload(stable).ready, model.workload(candidate).ready);
+    if goal > present {
+        let need = status
+            .step
+            .as_ref()
+            .map_or(model.full_size(), |s| steps::replicas(canary, s.index, model.full_size()));
+        return if of_candidate >= need { goal } else { present };
+    }
+    if goal < present {
+        let servable = of_stable > 0 && (of_stable >= of_candidate || of_stable >= model.full_size());
+        return if servable { goal } else { present };
+    }
+    goal
+}
+
+/// The candidate's weight within its model in the live route; nothing when neither is there. Rounded up, so that
+/// writing it again gives the same weights.
+#[must_use]
+pub fn present(live: &BTreeMap<String, i32>, stable: &str, candidate: &str) -> Percent {
+    let of = |revision: &str| i64::from(live.get(revision).copied().unwrap_or(0).max(0));
+    let (of_stable, of_candidate) = (of(stable), of(candidate));
+    let sum = of_stable + of_candidate;
+    if sum == 0 {
+        return Percent::ZERO;
+    }
+    let ppm = (of_candidate * i64::from(Percent::ALL.ppm()) + sum - 1) / sum;
+    i32::try_from(ppm).ok().and_then(Percent::from_ppm).unwrap_or(Percent::ZERO)
+}

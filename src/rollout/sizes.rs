@@ -1,0 +1,173 @@
+//! Which revisions exist, what for, and at what size.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{
+    decide::{self, Around},
+    observed::{Model, Split, StableService},
+    phase, steps,
+};
+use crate::{
+    api::v1alpha1::{ModelDeploymentStatus, Phase, RevisionStatus, RevisionUse},
+    route::Effective,
+};
+
+/// A revision and its size; `None`: its objects are to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The revision.
+    pub revision: String,
+    /// Replicas.
+    pub replicas: Option<i32>,
+}
+
+/// Writes into the status which revisions there are and what each is for. Order: stable, candidate, warm, draining,
+/// history by age.
+pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Around<'_>) {
+    let mut names: Vec<String> = model.workloads.keys().cloned().collect();
+    names.extend(status.stable_revision.clone());
+    names.extend(status.candidate_revision.clone());
+    if status.phase == Phase::Pending {
+        names.extend(status.latest_revision.clone().filter(|_| model.latest.is_ok()));
+    }
+    names.sort();
+    names.dedup();
+    let live = around.split.and_then(|s| s.route.live());
+    let mut all: Vec<RevisionStatus> = names
+        .into_iter()
+        .map(|name| {
+            let workload = model.workload(&name);
+            let old = model.status.revisions.iter().chain(&status.revisions).rfind(|r| r.name == name);
+            let in_route = live.is_some_and(|view| view.shares.contains_key(&name));
+            let warm_until = old.and_then(|r| r.warm_until.clone()).filter(|until| until.0 > around.now);
+            let used = used(status, &name, warm_until.is_some(), in_route || workload.desired > 0);
+            let same = old.filter(|r| {
+                r.used == used && !(used == RevisionUse::Candidate && is_new_attempt(model, status))
+            });
+            let since = same.and_then(|r| r.since.clone()).or(Some(MicroTime(around.now)));
+            RevisionStatus {
+                version: model.version_of(&name),
+                used,
+                replicas: workload.desired,
+                ready_replicas: workload.ready,
+                since,
+                warm_until: warm_until.filter(|_| used == RevisionUse::Warm),
+                name,
+            }
+        })
+        .collect();
+    all.sort_by_key(|r| (r.used, std::cmp::Reverse(model.workload(&r.name).created), r.name.clone()));
+    all.truncate(40);
+    status.revisions = all;
+}
+
+fn is_new_attempt(model: &Model, status: &ModelDeploymentStatus) -> bool {
+    model.status.attempt != status.attempt
+}
+
+fn used(status: &ModelDeploymentStatus, name: &str, warm: bool, alive: bool) -> RevisionUse {
+    if status.stable_revision.as_deref() == Some(name) {
+        return RevisionUse::Stable;
+    }
+    let first = status.phase == Phase::Pending && status.latest_revision.as_deref() == Some(name);
+    if first || status.candidate_revision.as_deref() == Some(name) {
+        return RevisionUse::Candidate;
+    }
+    match (warm, alive) {
+        (true, _) => RevisionUse::Warm,
+        (false, true) => RevisionUse::Draining,
+        (false, false) => RevisionUse::History,
+    }
+}
+
+/// The size of every revision. A revision that lost its traffic keeps its pods until that is effective everywhere and
+/// its requests are done; what is beyond the history limit goes.
+#[must_use]
+pub fn sizes(
+    model: &Model,
+    status: &ModelDeploymentStatus,
+    split: Option<&Split>,
+    effective: &Effective,
+    now: Timestamp,
+) -> Vec<Size> {
+    let full = model.spec.full_size();
+    let keep = usize::try_from(model.spec.revision_history_limit).unwrap_or(0);
+    let mut history = 0;
+    status
+        .revisions
+        .iter()
+        .map(|r| {
+            let present = model.workload(&r.name);
+            let replicas = match r.used {
+                RevisionUse::Stable | RevisionUse::Warm => Some(full),
+                RevisionUse::Candidate => Some(candidate(model, status, split, present.desired)),
+                RevisionUse::Draining if is_drained(r, split, effective, now) => Some(0),
+                RevisionUse::Draining => Some(present.desired),
+                RevisionUse::History => {
+                    history += 1;
+                    (history <= keep).then_some(0)
+                }
+            };
+            Size { revision: r.name.clone(), replicas }
+        })
+        .collect()
+}
+
+/// The candidate's size: its step's; never less than it has while it may have traffic.
+fn candidate(model: &Model, status: &ModelDeploymentStatus, split: Option<&Split>, present: i32) -> i32 {
+    let full = model.spec.full_size();
+    match (status.phase, &status.step, split) {
+        (Phase::Pending, ..) | (_, None, _) | (_, _, None) => {
+            if status.phase == Phase::RollingBack {
+                present
+            } else {
+                full
+            }
+        }
+        (Phase::RollingBack, ..) => present,
+        (Phase::Preparing, Some(_), Some(split)) => steps::replicas(&split.spec.strategy.canary, 0, full),
+        (phase, Some(step), Some(split)) if phase::on_trial(phase) => {
+            let needed = steps::replicas(&split.spec.strategy.canary, step.index, full);
+            needed.max(present.min(full))
+        }
+        _ => present,
+    }
+}
+
+/// Whether a revision that lost its traffic has none left: the route without it is effective, and for as long as a
+/// request may take.
+fn is_drained(
+    revision: &RevisionStatus,
+    split: Option<&Split>,
+    effective: &Effective,
+    now: Timestamp,
+) -> bool {
+    let Some(lost) = revision.since.as_ref().map(|s| s.0) else { return false };
+    let since = match (split, effective) {
+        (None, _) => lost,
+        (Some(split), Effective::Settled { since }) => {
+            if split.route.live().is_some_and(|view| view.shares.contains_key(&revision.name)) {
+                return false;
+            }
+            lost.max(*since)
+        }
+        (Some(_), _) => return false,
+    };
+    now.duration_since(since) >= split.map_or(decide::DRAIN, decide::drain).signed()
+}
+
+/// The revision that Service `<name>` should select: the stable one, or the first once it is ready. `None`: leave it
+/// as it is.
+#[must_use]
+pub fn stable_service(model: &Model, status: &ModelDeploymentStatus) -> Option<String> {
+    if model.service == StableService::Taken {
+        return None;
+    }
+    if let Some(stable) = &status.stable_revision {
+        return Some(stable.clone());
+    }
+    let first = status.latest_revision.as_ref().filter(|_| status.phase == Phase::Pending)?;
+    let selected = model.service == StableService::On(first.clone());
+    (selected || model.workload(first).ready >= model.full_size()).then(|| first.clone())
+}

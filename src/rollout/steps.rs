@@ -1,0 +1,75 @@
+//! The schedule of a canary: which step comes next, what it needs, where an edited schedule goes on.
+
+use crate::api::v1alpha1::{Approval, Canary, Percent, Step, StepStatus};
+
+/// The step at `index`; `None` before the first and after the last.
+#[must_use]
+pub fn get(canary: &Canary, index: i32) -> Option<&Step> {
+    usize::try_from(index).ok().and_then(|i| canary.steps.get(i))
+}
+
+/// How many steps there are.
+#[must_use]
+pub fn count(canary: &Canary) -> i32 {
+    i32::try_from(canary.steps.len()).unwrap_or(i32::MAX)
+}
+
+/// The weight at `index`: the step's, or everything after the last one.
+#[must_use]
+pub fn weight(canary: &Canary, index: i32) -> Percent {
+    get(canary, index).map_or(Percent::ALL, |step| step.weight)
+}
+
+/// For people: `2/4` at the second of four steps, `4/4` after the last.
+#[must_use]
+pub fn progress(canary: &Canary, index: i32) -> String {
+    let count = count(canary);
+    format!("{}/{count}", (index + 1).clamp(1, count))
+}
+
+/// Whether the step may end only after an approval.
+#[must_use]
+pub fn needs_approval(canary: &Canary, index: i32) -> bool {
+    get(canary, index).is_some_and(|step| step.approval == Approval::Required)
+}
+
+/// Replicas of the candidate at `index`: what the step says, else the share of `full` that its weight needs, rounded
+/// up, at least 1; everything after the last step. Never more than full size unless the step says so.
+#[must_use]
+pub fn replicas(canary: &Canary, index: i32, full: i32) -> i32 {
+    match get(canary, index) {
+        None => full,
+        Some(step) => step.replicas.unwrap_or_else(|| share_of(full, step.weight)),
+    }
+}
+
+/// ⌈full · weight⌉, at least 1.
+#[must_use]
+pub fn share_of(full: i32, weight: Percent) -> i32 {
+    let (full, ppm) = (i64::from(full), i64::from(weight.ppm()));
+    let replicas = (full * ppm + 999_999) / 1_000_000;
+    i32::try_from(replicas).unwrap_or(i32::MAX).max(1)
+}
+
+/// Where an edited schedule goes on: the first step whose weight is at least the present one; after all of them, the
+/// last. `None` while the schedule still agrees with the status.
+#[must_use]
+pub fn reindex(canary: &Canary, status: &StepStatus) -> Option<i32> {
+    let present = status.weight;
+    if get(canary, status.index).is_some_and(|step| step.weight == present) {
+        return None;
+    }
+    let index = canary.steps.iter().position(|step| step.weight >= present).unwrap_or(canary.steps.len() - 1);
+    let index = i32::try_from(index).unwrap_or(i32::MAX);
+    (index != status.index).then_some(index)
+}
+
+/// The last weight of this rollout that was effective: what a pause holds.
+#[must_use]
+pub fn granted(status: &StepStatus, canary: &Canary) -> Percent {
+    match status.starts.last() {
+        None => Percent::ZERO,
+        Some(start) if start.index == status.index => status.weight,
+        Some(start) => weight(canary, start.index).min(status.weight),
+    }
+}

@@ -1,0 +1,119 @@
+//! What a live route says, and what its parents say about it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::{HTTPRoute, ParentReference, ParentStatus};
+use crate::api::conditions::truncate;
+
+/// A live route as far as rollouts care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// Its generation.
+    pub generation: i64,
+    /// Weight of each Service that it names; of one that is named twice, the sum.
+    pub shares: BTreeMap<String, i32>,
+    /// Whether all parents have taken this generation over.
+    pub acceptance: Acceptance,
+}
+
+/// Whether every parent has taken over the present generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Each reports `Accepted` and `ResolvedRefs` true at this generation.
+    Accepted,
+    /// The first that has not said a word about this generation.
+    Pending {
+        /// For people: `Gateway infra/public`.
+        parent: String,
+    },
+    /// The first that says no.
+    Refused {
+        /// For people: `Gateway infra/public`.
+        parent: String,
+        /// Reason of the condition.
+        reason: String,
+        /// Its message, at most 512 bytes.
+        message: String,
+    },
+}
+
+/// Reads a live route. A refusal by any parent counts before silence of another.
+#[must_use]
+pub fn observe(live: &HTTPRoute) -> RouteView {
+    let generation = live.metadata.generation.unwrap_or(0);
+    let mut shares = BTreeMap::new();
+    for backend in live.spec.rules.iter().flat_map(|rule| &rule.backend_refs) {
+        let weight: &mut i32 = shares.entry(backend.name.clone()).or_default();
+        *weight = weight.saturating_add(backend.weight);
+    }
+    let namespace = live.metadata.namespace.as_deref().unwrap_or_default();
+    let reported: &[ParentStatus] = live.status.as_ref().map_or(&[], |status| &status.parents);
+    let words: Vec<Acceptance> = live
+        .spec
+        .parent_refs
+        .iter()
+        .map(|parent| of_parent(parent, reported, namespace, generation))
+        .collect();
+    let refused = words.iter().find(|word| matches!(word, Acceptance::Refused { .. }));
+    let pending = words.iter().find(|word| matches!(word, Acceptance::Pending { .. }));
+    let acceptance = refused.or(pending).cloned().unwrap_or_else(|| match live.spec.parent_refs[..] {
+        [] => Acceptance::Pending { parent: "any parent".to_owned() },
+        _ => Acceptance::Accepted,
+    });
+    RouteView { generation, shares, acceptance }
+}
+
+/// All controllers that report on this parent must agree, and at least one must report.
+fn of_parent(
+    parent: &ParentReference,
+    reported: &[ParentStatus],
+    namespace: &str,
+    generation: i64,
+) -> Acceptance {
+    let name = display(parent, namespace);
+    let entries: Vec<&ParentStatus> = reported
+        .iter()
+        .filter(|entry| resolved(&entry.parent_ref, namespace) == resolved(parent, namespace))
+        .collect();
+    let conditions = |entry: &&ParentStatus| entry.conditions.clone();
+    let current: Vec<Condition> = entries
+        .iter()
+        .flat_map(conditions)
+        .filter(|condition| condition.observed_generation.unwrap_or(0) >= generation)
+        .collect();
+    let refusal = current.iter().find(|condition| match condition.type_.as_str() {
+        "Accepted" | "ResolvedRefs" => condition.status == "False",
+        "PartiallyInvalid" => condition.status == "True",
+        _ => false,
+    });
+    if let Some(condition) = refusal {
+        let mut message = condition.message.clone();
+        truncate(&mut message, 512);
+        return Acceptance::Refused { parent: name, reason: condition.reason.clone(), message };
+    }
+    let says_yes = |entry: &&ParentStatus, kind: &str| {
+        let holds = |c: &Condition| {
+            c.type_ == kind && c.status == "True" && c.observed_generation.unwrap_or(0) >= generation
+        };
+        entry.conditions.iter().any(holds)
+    };
+    let all = entries.iter().all(|entry| says_yes(entry, "Accepted") && says_yes(entry, "ResolvedRefs"));
+    if all && !entries.is_empty() { Acceptance::Accepted } else { Acceptance::Pending { parent: name } }
+}
+
+/// The same parent, however its namespace and a Service's group are written.
+fn resolved(parent: &ParentReference, namespace: &str) -> ParentReference {
+    ParentReference {
+        namespace: Some(parent.namespace.clone().unwrap_or_else(|| namespace.to_owned())),
+        group: if parent.kind == "Service" { String::new() } else { parent.group.clone() },
+        ..parent.clone()
+    }
+}
+
+fn display(parent: &ParentReference, namespace: &str) -> String {
+    let namespace = parent.namespace.as_deref().unwrap_or(namespace);
+    let listener = parent.section_name.as_ref().map(|name| format!(" (listener {name})")).unwrap_or_default();
+    format!("{} {namespace}/{}{listener}", parent.kind, parent.name)
+}

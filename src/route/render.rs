@@ -1,0 +1,150 @@
+//! Shares → `HTTPRoute`, and whether a live one still says the same.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use serde::Serialize;
+
+use super::{
+    BackendRef, Filter, HTTPRoute, HTTPRouteSpec, Header, HeaderModifier, Match, NamedMatch, ParentReference,
+    PathValue, Rule, RuleTimeouts, Share, http_route::GATEWAY_GROUP,
+};
+use crate::{
+    api::v1alpha1::{ParentRef, RouteMatch, Timeouts, TrafficSplit},
+    workload::covers,
+};
+
+/// The port of a revision's Service that HTTP routes send to.
+const HTTP_PORT: i32 = 80;
+/// The response header that says which version answered.
+const VERSION_HEADER: &str = "x-model-version";
+
+/// The route of `split` with these shares, all defaults of the API written out; `None` without any share (a route to
+/// nobody would answer 500 where a missing one lets another route match). Exactly one rule; a share of 0 is left out.
+#[must_use]
+pub fn render(split: &TrafficSplit, shares: &[Share]) -> Option<HTTPRoute> {
+    let asked = &split.spec.route.http_route;
+    let backend_refs: Vec<BackendRef> =
+        shares.iter().filter(|share| share.weight > 0).map(backend_ref).collect();
+    if backend_refs.is_empty() {
+        return None;
+    }
+    let matches = match &asked.matches[..] {
+        [] => vec![Match::default()],
+        given => given.iter().map(route_match).collect(),
+    };
+    let rule = Rule {
+        matches,
+        backend_refs,
+        timeouts: asked.timeouts.as_ref().and_then(timeouts),
+        ..Rule::default()
+    };
+    Some(HTTPRoute {
+        metadata: metadata(split),
+        spec: HTTPRouteSpec {
+            parent_refs: asked.parent_refs.iter().map(parent).collect(),
+            hostnames: asked.hostnames.clone(),
+            rules: vec![rule],
+        },
+        status: None,
+    })
+}
+
+/// Whether `live` says exactly what `desired` says: nothing of ours is missing, and nobody added a rule, a filter, a
+/// match or a backend. Fields of the API that this release does not know are no difference.
+#[must_use]
+pub fn in_sync(live: &HTTPRoute, desired: &HTTPRoute) -> bool {
+    let (ours, theirs) = (&desired.metadata, &live.metadata);
+    live.spec == desired.spec
+        && covers(&json(&theirs.labels), &json(&ours.labels))
+        && ours
+            .owner_references
+            .iter()
+            .flatten()
+            .all(|owner| theirs.owner_references.iter().flatten().any(|o| o == owner))
+}
+
+fn json<T: Serialize>(value: &T) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn metadata(split: &TrafficSplit) -> ObjectMeta {
+    let name = split.metadata.name.clone().unwrap_or_default();
+    let owner = OwnerReference {
+        api_version: TrafficSplit::api_version(&()).into_owned(),
+        kind: TrafficSplit::kind(&()).into_owned(),
+        name: name.clone(),
+        uid: split.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    };
+    ObjectMeta {
+        name: Some(name),
+        namespace: split.metadata.namespace.clone(),
+        labels: Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "seatrial".to_owned())])),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// For a Service the user may leave out the group; the Gateway API's own default would be a Gateway's.
+pub(super) fn parent(given: &ParentRef) -> ParentReference {
+    let core = given.kind == "Service" && given.group == GATEWAY_GROUP;
+    ParentReference {
+        group: if core { String::new() } else { given.group.clone() },
+        kind: given.kind.clone(),
+        namespace: given.namespace.clone(),
+        name: given.name.clone(),
+        section_name: given.section_name.clone(),
+        port: given.port,
+    }
+}
+
+fn backend_ref(share: &Share) -> BackendRef {
+    let version = if share.version.is_empty() { &share.revision } else { &share.version };
+    let header = Header { name: VERSION_HEADER.to_owned(), value: version.clone() };
+    BackendRef {
+        group: String::new(),
+        kind: "Service".to_owned(),
+        name: share.revision.clone(),
+        namespace: None,
+        port: Some(HTTP_PORT),
+        weight: share.weight,
+        filters: vec![Filter {
+            kind: "ResponseHeaderModifier".to_owned(),
+            response_header_modifier: Some(HeaderModifier { set: vec![header], ..HeaderModifier::default() }),
+        }],
+    }
+}
+
+fn route_match(given: &RouteMatch) -> Match {
+    let path =
+        given.path.as_ref().map(|path| PathValue { kind: word(&path.kind), value: path.value.clone() });
+    let headers = given.headers.iter().map(|h| named(word(&h.kind), &h.name, &h.value));
+    let query_params = given.query_params.iter().map(|q| named(word(&q.kind), &q.name, &q.value));
+    Match {
+        path: path.unwrap_or_default(),
+        headers: headers.collect(),
+        query_params: query_params.collect(),
+        method: given.method.as_ref().map(word),
+    }
+}
+
+fn named(kind: String, name: &str, value: &str) -> NamedMatch {
+    NamedMatch { kind, name: name.to_owned(), value: value.to_owned() }
+}
+
+/// An enum of the API as the word that it is on the wire.
+fn word<T: Serialize>(value: &T) -> String {
+    json(value).as_str().unwrap_or_default().to_owned()
+}
+
+fn timeouts(given: &Timeouts) -> Option<RuleTimeouts> {
+    let text = |duration: &crate::api::v1alpha1::Duration| duration.to_string();
+    let rendered = RuleTimeouts {
+        request: given.request.as_ref().map(text),
+        backend_request: given.backend_request.as_ref().map(text),
+    };
+    (rendered != RuleTimeouts::default()).then_some(rendered)
+}

@@ -1,0 +1,127 @@
+//! Snapshot → `ControllerRevision`, Deployment, Services.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{ControllerRevision, Deployment, DeploymentSpec},
+        core::v1::{Service, ServicePort, ServiceSpec},
+    },
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
+        runtime::RawExtension,
+        util::intstr::IntOrString,
+    },
+};
+use kube::Resource;
+
+use crate::{
+    api::v1alpha1::ModelDeployment,
+    revision::{MODEL_LABEL, REVISION_LABEL, Snapshot, labels},
+};
+
+/// Ports of a revision's Service: name, number, and the protocol that proxies should speak to it. They are fixed, so
+/// that a route needs to know nothing about the server behind it.
+const PORTS: [(&str, i32, Option<&str>); 3] =
+    [("http", 80, None), ("grpc", 9000, Some("kubernetes.io/h2c")), ("metrics", 8082, None)];
+
+/// The `ModelDeployment` that owns what is rendered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Its name.
+    pub name: String,
+    /// Its namespace, which is that of everything it owns.
+    pub namespace: String,
+    /// Its uid: another object of the same name owns nothing of this one's.
+    pub uid: String,
+}
+
+/// The stored snapshot, with the revision's `number` (rising, for people and `kubectl rollout history`).
+#[must_use]
+pub fn controller_revision(owner: &Owner, snapshot: &Snapshot, number: i64) -> ControllerRevision {
+    ControllerRevision {
+        metadata: metadata(owner, snapshot, &snapshot.revision),
+        revision: number,
+        data: Some(RawExtension(snapshot.to_data())),
+    }
+}
+
+/// The revision's pods, `replicas` of them. Nothing but `replicas` ever changes: the template is the snapshot's, so the
+/// strategy never comes into play, and the Deployment keeps no history of its own.
+#[must_use]
+pub fn deployment(owner: &Owner, snapshot: &Snapshot, replicas: i32) -> Deployment {
+    Deployment {
+        metadata: metadata(owner, snapshot, &snapshot.revision),
+        spec: Some(DeploymentSpec {
+            replicas: Some(replicas),
+            revision_history_limit: Some(0),
+            selector: LabelSelector {
+                match_labels: Some(selector(owner, snapshot)),
+                match_expressions: None,
+            },
+            template: snapshot.pod_template.clone(),
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The revision's own Service, which routes send its share to. It never points elsewhere.
+#[must_use]
+pub fn service(owner: &Owner, snapshot: &Snapshot) -> Service {
+    service_named(owner, snapshot, &snapshot.revision)
+}
+
+/// The Service `<name>`: whoever needs no share goes to the stable revision, which `snapshot` is.
+#[must_use]
+pub fn stable_service(owner: &Owner, snapshot: &Snapshot) -> Service {
+    service_named(owner, snapshot, &owner.name)
+}
+
+fn service_named(owner: &Owner, snapshot: &Snapshot, name: &str) -> Service {
+    let ports =
+        PORTS.into_iter().filter(|(port, ..)| snapshot.has_port(port)).map(|(port, number, protocol)| {
+            ServicePort {
+                name: Some(port.to_owned()),
+                port: number,
+                protocol: Some("TCP".to_owned()),
+                target_port: Some(IntOrString::String(port.to_owned())),
+                app_protocol: protocol.map(str::to_owned),
+                node_port: None,
+            }
+        });
+    Service {
+        metadata: metadata(owner, snapshot, name),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
+            selector: Some(selector(owner, snapshot)),
+            ports: Some(ports.collect()),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn selector(owner: &Owner, snapshot: &Snapshot) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (MODEL_LABEL.to_owned(), owner.name.clone()),
+        (REVISION_LABEL.to_owned(), snapshot.revision.clone()),
+    ])
+}
+
+fn metadata(owner: &Owner, snapshot: &Snapshot, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(owner.namespace.clone()),
+        labels: Some(labels(&owner.name, &snapshot.revision, &snapshot.version)),
+        owner_references: Some(vec![OwnerReference {
+            api_version: ModelDeployment::api_version(&()).into_owned(),
+            kind: ModelDeployment::kind(&()).into_owned(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
+    }
+}
