@@ -28,8 +28,10 @@ pub struct Scenario {
 /// `KEEP=1` leaves their namespaces.
 pub fn run_all(scenarios: &[Scenario]) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if let Some(title) = env::var("SCENARIO").ok().filter(|t| !t.is_empty()) {
-        arguments.filter = Some(title);
+    if let Some(word) = env::var("SCENARIO").ok().filter(|w| !w.is_empty()) {
+        // A whole title means that one; anything else, all that hold the word.
+        let is_title = scenarios.iter().any(|s| s.title == word);
+        arguments.filter = Some(if is_title { format!("{word}::") } else { word });
     }
     let runtime = match Runtime::new() {
         Ok(runtime) => Arc::new(runtime),

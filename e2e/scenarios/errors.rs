@@ -31,7 +31,7 @@ pub const SLOW: Scenario = Scenario {
 async fn run(scene: &Scene, version: &str, slo: &str) -> Outcome {
     // Given 1.0.0 under load
     scene.given_stable().await?;
-    let load = scene.load(80);
+    let load = scene.load(60);
     let mark = scene.timeline.mark();
     let (sum, count) = scene.operator.answer_to_route().await?;
 
@@ -53,7 +53,7 @@ async fn run(scene: &Scene, version: &str, slo: &str) -> Outcome {
     ensure!(took <= 0.25, "from the answer that completed the proof to the route it took {took:.3} s");
 
     // and only requests that it served itself failed.
-    let tail = load.next(80).await?;
+    let tail = load.next(60).await?;
     ensure!(
         served_by(&tail).keys().eq(["1.0.0"]),
         "after the rollback answers came from {:?}",

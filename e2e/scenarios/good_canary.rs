@@ -19,7 +19,7 @@ pub const SCENARIO: Scenario = Scenario {
 async fn run(scene: &Scene) -> Outcome {
     // Given 1.0.0 under load
     scene.given_stable().await?;
-    let load = scene.load(80);
+    let load = scene.load(60);
     let mark = scene.timeline.mark();
 
     // When the team applies 2.0.0
@@ -51,7 +51,7 @@ async fn run(scene: &Scene) -> Outcome {
     );
 
     // and nobody noticed but by better answers.
-    let tail = load.next(80).await?;
+    let tail = load.next(60).await?;
     ensure!(
         served_by(&tail).keys().eq(["2.0.0"]),
         "after the promotion answers came from {:?}",
