@@ -2,6 +2,7 @@
 //! Seatrial.
 pub mod analysis;
 pub mod api;
+pub mod cli;
 pub mod controller;
 pub mod process;
 pub mod prometheus;

@@ -73,6 +73,8 @@ pub enum Pack {
     EnvoyGateway,
     /// Istio's standard metrics.
     Istio,
+    /// The plain Envoy beside a caller in a mesh (Istio without its own filters).
+    EnvoyMesh,
     /// Linkerd's proxy and its outbound route metrics.
     Linkerd,
     /// The model servers' own metrics, scraped from the pods.
@@ -87,6 +89,7 @@ impl Pack {
             Self::Contour => "contour",
             Self::EnvoyGateway => "envoy-gateway",
             Self::Istio => "istio",
+            Self::EnvoyMesh => "envoy-mesh",
             Self::Linkerd => "linkerd",
             Self::Pods => "pods",
         }

@@ -303,7 +303,6 @@ impl Contender {
     fn show(&mut self, seat: &watch::Sender<Option<Tenure>>) {
         if self.held.as_ref().is_some_and(|held| held.tenure.until <= Instant::now()) {
             tracing::warn!(lease = self.name, "the lease could not be renewed in time");
-            self.held = None;
         }
         let now = self.held.as_ref().filter(|held| held.cleared).map(|held| held.tenure);
         let before = seat.send_replace(now);

@@ -349,7 +349,7 @@ async fn a_foreign_record_with_absurd_numbers_is_survived() {
 #[tokio::test(start_paused = true)]
 async fn there_are_never_two_leaders_whatever_the_weather() {
     let (mut tenures, mut moments) = (0, 0);
-    for seed in 1..=3000 {
+    for seed in 1..=60 {
         let weather = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
         let server = Server { weather: Some(Arc::clone(&weather)), ..Server::default() };
         let mut tasks = JoinSet::new();
