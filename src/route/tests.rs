@@ -259,8 +259,8 @@ proptest! {
     }
 }
 
-/// What a real API server and a real Contour made of the route: no write is due, and it is accepted. To record it
-/// anew: apply what `RECORD=<folder>` writes by server-side apply, and store `kubectl get -o json`.
+/// What a real API server and a real Contour made of the route: no write is due, and it is accepted. To record it anew,
+/// apply the file that `RECORD=<folder>` writes by server-side apply, beside two Services of the revisions' names.
 #[test]
 fn a_converged_route_costs_no_write() {
     let route = json!({
