@@ -247,7 +247,8 @@ impl Cache {
         let mine: Vec<String> = names(split).map(str::to_owned).collect();
         mine.into_iter().find_map(|model| {
             let older = self.claimants(&(namespace.clone(), model.clone()));
-            let rival = older.into_iter().find(|other| age(other) < age(split) && self.rival(other).is_none())?;
+            let rival =
+                older.into_iter().find(|other| age(other) < age(split) && self.rival(other).is_none())?;
             Some((rival.name_any(), model))
         })
     }

@@ -63,8 +63,13 @@ pub struct FoundModel {
 
 /// Reads a unit from the cache. `None`: there is nothing (any more).
 pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) -> Found {
-    let mut found =
-        Found { split: split.cloned(), models: vec![], route: None, missing_models: vec![], missing_gateways: vec![] };
+    let mut found = Found {
+        split: split.cloned(),
+        models: vec![],
+        route: None,
+        missing_models: vec![],
+        missing_gateways: vec![],
+    };
     for key in models {
         match cache.models.get(key) {
             Some(guard) => {
@@ -139,7 +144,8 @@ fn interpret_split(split: &TrafficSplit, found: &Found, provider: Option<&Provid
             Some(live) if is_owned(&live.metadata, &uid) => Route::Live(route::observe(live)),
             Some(_) => Route::Taken,
         },
-        propagation: provider.map_or_else(|| crate::api::v1alpha1::Duration::from_secs(10), Provider::propagation),
+        propagation: provider
+            .map_or_else(|| crate::api::v1alpha1::Duration::from_secs(10), Provider::propagation),
     }
 }
 
@@ -150,14 +156,20 @@ fn refused(split: &TrafficSplit, provider: Option<&Provider>) -> Option<Refusal>
     let Some(provider) = provider else {
         return no(
             "UnknownProvider",
-            format!("analysis.provider {:?} is not configured: name one of the operator's `providers` (Helm values)", analysis.provider),
+            format!(
+                "analysis.provider {:?} is not configured: name one of the operator's `providers` (Helm values)",
+                analysis.provider
+            ),
         );
     };
     if analysis.interval < provider.scrape_interval() {
         let scrape = provider.scrape_interval();
         return no(
             "InvalidInterval",
-            format!("analysis.interval {} is shorter than the provider's scrape interval: write at least {scrape}", analysis.interval),
+            format!(
+                "analysis.interval {} is shorter than the provider's scrape interval: write at least {scrape}",
+                analysis.interval
+            ),
         );
     }
     split.spec.slos.iter().find_map(|slo| {
@@ -171,13 +183,17 @@ fn unresolved(found: &Found) -> Option<Refusal> {
     if let Some(name) = found.missing_models.first() {
         return no(
             "ModelDeploymentNotFound",
-            format!("backends names ModelDeployment {name:?}, which does not exist in this namespace: create it, or correct the name"),
+            format!(
+                "backends names ModelDeployment {name:?}, which does not exist in this namespace: create it, or correct the name"
+            ),
         );
     }
     let gateway = found.missing_gateways.first()?;
     no(
         "GatewayNotFound",
-        format!("parentRefs names Gateway {gateway}, which does not exist: create it, or correct name and namespace (kubectl get gateways -A)"),
+        format!(
+            "parentRefs names Gateway {gateway}, which does not exist: create it, or correct name and namespace (kubectl get gateways -A)"
+        ),
     )
 }
 
@@ -224,7 +240,9 @@ fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
             // Counts of an earlier size say nothing about the present one.
             ready: if health.observed { health.ready.min(health.desired) } else { 0 },
             trouble: pods.and_then(|pods| workload::trouble(pods)).or_else(|| {
-                health.message.map(|message| workload::Trouble { kind: workload::TroubleKind::NotReady, message })
+                health
+                    .message
+                    .map(|message| workload::Trouble { kind: workload::TroubleKind::NotReady, message })
             }),
         };
         (name, workload)

@@ -3,7 +3,7 @@
 //! It lives in the controller's memory and is pure itself: a lost one is rebuilt by asking from the beginning of the
 //! trial again, and gives the same bits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -136,6 +136,12 @@ impl Evidence {
             })
             .collect();
         kept
+    }
+
+    /// Whether this is the evidence about exactly that.
+    #[must_use]
+    pub fn is_about(&self, subject: &Subject, analysis: &Analysis, slos: &[Slo]) -> bool {
+        self.subject == *subject && self.analysis == *analysis && self.slos.iter().map(|s| &s.slo).eq(slos)
     }
 
     fn fresh(&self, slo: &Slo, all: &[Slo]) -> Option<SloEvidence> {
@@ -429,6 +435,3 @@ fn parts<'a>(candidate: &'a Counters, stable: &'a Counters) -> Vec<counters::Ser
     }
     parts
 }
-
-/// Evidence of every candidate on trial, by model; the controller's memory.
-pub type Memory = BTreeMap<String, Evidence>;

@@ -1,0 +1,357 @@
+//! A plan carried out: each write in order, and none for what is so already.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    cache::{Cache, Key, Table},
+    error::Error,
+    observe::{Found, FoundModel, is_owned},
+    reconcile::Controller,
+};
+use crate::{
+    api::conditions::ACCEPTED,
+    revision::{self, Refusal, Snapshot},
+    rollout::plan::{Plan, Write},
+    route::{self, HTTPRoute, Share},
+    workload::{self, Owner, covers},
+};
+
+/// Who applies: one field manager for everything.
+pub const MANAGER: &str = "seatrial";
+
+/// What came of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acted {
+    /// Anything was written.
+    pub wrote: bool,
+    /// The route was written.
+    pub routed: bool,
+    /// Models whose status was written.
+    pub statuses: Vec<String>,
+}
+
+impl Controller {
+    /// Carries out a plan. Stops at the first write that fails: what comes after it may rely on it.
+    pub async fn act(&self, found: &Found, plan: &Plan) -> Result<Acted, Error> {
+        let client = if plan.urgent { &self.cx.api.rollback } else { &self.cx.api.writes };
+        let mut acted = Acted::default();
+        for write in &plan.writes {
+            let wrote = match write {
+                Write::Status { model } => {
+                    let wrote = self.write_status(client, found, plan, model).await?;
+                    if wrote {
+                        acted.statuses.push(model.clone());
+                    }
+                    wrote
+                }
+                Write::SplitStatus => self.write_split_status(client, found, plan).await?,
+                Write::Route(shares) => {
+                    let wrote = self.write_route(client, found, shares).await?;
+                    acted.routed |= wrote;
+                    wrote
+                }
+                Write::Snapshot { model, revision } => match model_of(found, model) {
+                    Some(model) => self.store_snapshot(client, model, revision).await?,
+                    None => false,
+                },
+                Write::Service { model, revision } => {
+                    self.write_service(client, found, model, revision, false).await?
+                }
+                Write::StableService { model, revision } => {
+                    self.write_service(client, found, model, revision, true).await?
+                }
+                Write::Deployment { model, revision, replicas } => {
+                    self.write_deployment(client, found, model, revision, *replicas).await?
+                }
+                Write::Delete { model, revision } => {
+                    self.delete_revision(client, found, model, revision).await?
+                }
+            };
+            acted.wrote |= wrote;
+        }
+        Ok(acted)
+    }
+
+    async fn store_snapshot(
+        &self,
+        client: &Client,
+        model: &FoundModel,
+        revision: &str,
+    ) -> Result<bool, Error> {
+        if model.revisions.iter().any(|r| r.name_any() == revision) {
+            return Ok(false);
+        }
+        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let owner = owner(model);
+        let number = model.revisions.iter().map(|r| r.revision).max().unwrap_or(0) + 1;
+        let desired = workload::controller_revision(&owner, &snapshot, number);
+        let api: Api<ControllerRevision> = Api::namespaced(client.clone(), &owner.namespace);
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&params, &desired).await {
+            Ok(made) => self.cache_mut().revisions.put(pruned(made)),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                // A crash after the write, or a faster watch: it is done if it says the same.
+                let action = || format!("read ControllerRevision {}/{revision}", owner.namespace);
+                let live = api.get(revision).await.map_err(Error::api(action()))?;
+                let same = Snapshot::from_controller_revision(&live).is_ok_and(|s| s.hash == snapshot.hash);
+                if !same || !is_owned(&live.metadata, &owner.uid) {
+                    self.refuse(&owner, revision, "ControllerRevision");
+                    return Ok(false);
+                }
+                self.cache_mut().revisions.put(pruned(live));
+            }
+            Err(error) => {
+                return Err(Error::api(format!("create ControllerRevision {}/{revision}", owner.namespace))(
+                    error,
+                ));
+            }
+        }
+        Ok(true)
+    }
+
+    /// A name of a child is taken: the revision cannot run until that object goes.
+    fn refuse(&self, owner: &Owner, revision: &str, kind: &str) {
+        let message = format!("a {kind} {revision} exists that is not ours: delete or rename it");
+        let refusal = Refusal { condition: ACCEPTED, reason: "NameTaken", message };
+        let key = (owner.namespace.clone(), revision.to_owned());
+        self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, Some(refusal));
+    }
+
+    async fn write_service(
+        &self,
+        client: &Client,
+        found: &Found,
+        model: &str,
+        revision: &str,
+        stable: bool,
+    ) -> Result<bool, Error> {
+        let Some(model) = model_of(found, model) else { return Ok(false) };
+        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let owner = owner(model);
+        let desired = if stable {
+            workload::stable_service(&owner, &snapshot)
+        } else {
+            workload::service(&owner, &snapshot)
+        };
+        let live = model.services.iter().find(|s| s.name_any() == desired.name_any());
+        self.apply(client, &desired, live.map(|s| &**s), &owner.uid, false, |c| &mut c.services).await
+    }
+
+    async fn write_deployment(
+        &self,
+        client: &Client,
+        found: &Found,
+        model: &str,
+        revision: &str,
+        replicas: i32,
+    ) -> Result<bool, Error> {
+        let Some(model) = model_of(found, model) else { return Ok(false) };
+        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let owner = owner(model);
+        let desired = workload::deployment(&owner, &snapshot, replicas);
+        let live = model.deployments.iter().find(|d| d.name_any() == revision);
+        let falls = live.is_some_and(|d| d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1) > replicas);
+        self.apply(client, &desired, live.map(|d| &**d), &owner.uid, falls, |c| &mut c.deployments).await
+    }
+
+    async fn write_route(&self, client: &Client, found: &Found, shares: &[Share]) -> Result<bool, Error> {
+        let Some(split) = &found.split else { return Ok(false) };
+        let Some(mut desired) = route::render(split, shares) else { return Ok(false) };
+        let live = found.route.as_deref();
+        if let (Some(live), true) = (live, !found.missing_gateways.is_empty()) {
+            keep_parents(&mut desired, live);
+        }
+        if live.is_some_and(|live| route::in_sync(live, &desired)) {
+            return Ok(false);
+        }
+        let uid = split.uid().unwrap_or_default();
+        // Every route write moves traffic: it goes only onto the version that was planned for.
+        self.apply(client, &desired, live, &uid, live.is_some(), |c| &mut c.routes).await
+    }
+
+    /// Applies one object if it is not so already. A name that somebody else has is left alone. `guarded`: only onto the
+    /// version that was read.
+    async fn apply<K>(
+        &self,
+        client: &Client,
+        desired: &K,
+        live: Option<&K>,
+        owner: &str,
+        guarded: bool,
+        table: impl Fn(&mut Cache) -> &mut Table<K>,
+    ) -> Result<bool, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let (namespace, name) = (desired.namespace().unwrap_or_default(), desired.name_any());
+        let kind = K::kind(&()).into_owned();
+        let mut body = json(desired);
+        if let Some(live) = live {
+            if kind != "HTTPRoute" && covers(&json(live), &body) {
+                return Ok(false);
+            }
+            if guarded {
+                body["metadata"]["uid"] = Value::from(live.uid());
+                body["metadata"]["resourceVersion"] = Value::from(live.resource_version());
+            }
+        } else if self.is_foreign::<K>(&namespace, &name, owner).await? {
+            tracing::warn!(%kind, %namespace, %name, "the name is taken by an object that is not ours");
+            return Ok(false);
+        }
+        body["apiVersion"] = Value::from(K::api_version(&()).into_owned());
+        body["kind"] = Value::from(kind.clone());
+        let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = api.patch(&name, &params, &Patch::Apply(&body)).await;
+        let applied = applied.map_err(Error::api(format!("apply {kind} {namespace}/{name}")))?;
+        tracing::debug!(%kind, %namespace, %name, "applied");
+        table(&mut self.cache_mut()).put(pruned(applied));
+        Ok(true)
+    }
+
+    /// Whether an object of that name exists that is not ours. Asked before something is made.
+    pub async fn is_foreign<K>(&self, namespace: &str, name: &str, owner: &str) -> Result<bool, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.cx.api.reads.clone(), namespace);
+        let live = api
+            .get_metadata_opt(name)
+            .await
+            .map_err(Error::api(format!("read {} {namespace}/{name}", K::kind(&()))))?;
+        Ok(live.is_some_and(|live| !is_owned(live.meta(), owner)))
+    }
+
+    /// Removes a revision's objects, the snapshot last: while it is there, the rest can be made again.
+    async fn delete_revision(
+        &self,
+        client: &Client,
+        found: &Found,
+        model: &str,
+        revision: &str,
+    ) -> Result<bool, Error> {
+        let Some(model) = model_of(found, model) else { return Ok(false) };
+        let named = |name: String| name == revision;
+        if let Some(live) = model.deployments.iter().find(|o| named(o.name_any())) {
+            delete(client, &**live).await?;
+        }
+        if let Some(live) = model.services.iter().find(|o| named(o.name_any())) {
+            delete(client, &**live).await?;
+        }
+        if let Some(live) = model.revisions.iter().find(|o| named(o.name_any())) {
+            delete(client, &**live).await?;
+        }
+        Ok(false)
+    }
+
+    /// Whether the API server would take the latest revision's pods: asked once, by a dry run, at first sight. A
+    /// server-side apply of a wrong template answers 500, which later could not be told from a fault.
+    pub async fn vet(&self, model: &FoundModel) -> Result<Option<Refusal>, Error> {
+        let name = model.object.name_any();
+        let identity = revision::identity(&name, &model.object.spec);
+        let owner = owner(model);
+        let key: Key = (owner.namespace.clone(), identity.name.clone());
+        if model.revisions.iter().any(|r| r.name_any() == identity.name) {
+            return Ok(None);
+        }
+        if let Some(known) = self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let Ok(snapshot) = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()) else {
+            return Ok(None);
+        };
+        let mut body = json(&workload::deployment(&owner, &snapshot, 0));
+        body["apiVersion"] = Value::from("apps/v1");
+        body["kind"] = Value::from("Deployment");
+        let api: Api<Deployment> = Api::namespaced(self.cx.api.writes.clone(), &owner.namespace);
+        let params = PatchParams::apply(MANAGER).force().dry_run();
+        let refusal = match api.patch(&identity.name, &params, &Patch::Apply(&body)).await {
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) if [400, 403, 422, 500].contains(&status.code) => {
+                let mut message = status.message.clone();
+                crate::api::conditions::truncate(&mut message, 700);
+                let message = format!("spec.template: the API server refuses these pods: {message}");
+                Some(Refusal { condition: ACCEPTED, reason: "InvalidTemplate", message })
+            }
+            Err(error) => return Err(Error::api(format!("try out Deployment {}/{}", key.0, key.1))(error)),
+        };
+        let mut vetted = self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        while vetted.len() >= 1000 {
+            vetted.pop_first();
+        }
+        vetted.insert(key, refusal.clone());
+        Ok(refusal)
+    }
+}
+
+async fn delete<K>(client: &Client, live: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let (namespace, name) = (live.namespace().unwrap_or_default(), live.name_any());
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let preconditions = Preconditions { uid: live.uid(), resource_version: live.resource_version() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    match api.delete(&name, &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::api(format!("delete {} {namespace}/{name}", K::kind(&())))(error)),
+    }
+}
+
+/// The route's parents, hosts and matches as they live; only the weights are ours to change now.
+fn keep_parents(desired: &mut HTTPRoute, live: &HTTPRoute) {
+    desired.spec.parent_refs.clone_from(&live.spec.parent_refs);
+    desired.spec.hostnames.clone_from(&live.spec.hostnames);
+    if let (Some(desired), Some(live)) = (desired.spec.rules.first_mut(), live.spec.rules.first()) {
+        desired.matches.clone_from(&live.matches);
+        desired.timeouts.clone_from(&live.timeouts);
+    }
+}
+
+fn model_of<'a>(found: &'a Found, name: &str) -> Option<&'a FoundModel> {
+    found.models.iter().find(|m| m.object.name_any() == name)
+}
+
+/// The stored snapshot of a revision, or the one that the spec gives at first sight.
+fn snapshot(model: &FoundModel, revision: &str) -> Option<Snapshot> {
+    if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
+        return Snapshot::from_controller_revision(stored)
+            .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
+            .ok();
+    }
+    let name = model.object.name_any();
+    let fresh = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok()?;
+    (fresh.revision == revision).then_some(fresh)
+}
+
+fn owner(model: &FoundModel) -> Owner {
+    Owner {
+        name: model.object.name_any(),
+        namespace: model.object.namespace().unwrap_or_default(),
+        uid: model.object.uid().unwrap_or_default(),
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// Without what we never look at.
+pub fn pruned<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}

@@ -1,0 +1,156 @@
+//! Questions under way. Nothing waits for an answer: it is put aside when it comes, and its unit is woken.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::time::{Duration, Instant};
+
+use super::cache::Key;
+use crate::{
+    api::v1alpha1::{self as api, Slo},
+    rollout::{
+        evidence::{Evidence, Judgement, Subject},
+        observed::{Model, Split},
+        phase,
+        question::{Answer, Question, Unanswered},
+        steps,
+    },
+};
+
+/// Numbers that only grow are published so often.
+const PUBLISH: Duration = Duration::from_secs(10);
+
+/// A question on its way, and what it belongs to.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The model.
+    pub model: Key,
+    /// The trial that asked; answers to an earlier one are thrown away.
+    pub trial: u64,
+    /// Index of the SLO.
+    pub slo: usize,
+    /// The question.
+    pub question: Question,
+}
+
+/// What is known of one candidate.
+#[derive(Debug)]
+struct Trial {
+    number: u64,
+    evidence: Evidence,
+    under_way: BTreeSet<usize>,
+    answers: Vec<(usize, Question, Result<Answer, Unanswered>, Instant)>,
+    published: Option<Instant>,
+}
+
+/// The evidence of every candidate on trial: state of this process that is rebuilt when lost.
+#[derive(Debug, Default)]
+pub struct Trials {
+    trials: Mutex<BTreeMap<Key, Trial>>,
+    numbers: std::sync::atomic::AtomicU64,
+}
+
+/// The verdicts, the questions that are due, and when the newest answer came in.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// The verdicts.
+    pub judgement: Judgement,
+    /// What to ask now.
+    pub due: Vec<Asked>,
+    /// When the answers that these verdicts rest on came.
+    pub answered: Option<Instant>,
+}
+
+impl Trials {
+    /// Puts an answer aside; whether anybody still wants it.
+    pub fn answered(&self, asked: Asked, answer: Result<Answer, Unanswered>) -> bool {
+        let mut trials = self.lock();
+        let Some(trial) = trials.get_mut(&asked.model).filter(|t| t.number == asked.trial) else {
+            return false;
+        };
+        trial.under_way.remove(&asked.slo);
+        trial.answers.push((asked.slo, asked.question, answer, Instant::now()));
+        true
+    }
+
+    /// Judges a model's candidate on everything that has been answered. Nothing is on trial: nothing is remembered.
+    pub fn judge(
+        &self,
+        model: &Key,
+        state: &Model,
+        split: Option<&Split>,
+        scrape: api::Duration,
+        now: jiff::Timestamp,
+    ) -> Judged {
+        let mut trials = self.lock();
+        let (Some(split), Some(step), true) =
+            (split, &state.status.step, phase::on_trial(state.status.phase))
+        else {
+            trials.remove(model);
+            return Judged::default();
+        };
+        let canary = &split.spec.strategy.canary;
+        let subject = subject(model, state);
+        let slos: &[Slo] = if split.refused.is_some() { &[] } else { &split.spec.slos };
+        let fresh = || Trial {
+            number: self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            evidence: Evidence::new(subject.clone(), &split.spec.analysis, slos, scrape),
+            under_way: BTreeSet::new(),
+            answers: vec![],
+            published: None,
+        };
+        let mut trial = trials.remove(model).unwrap_or_else(fresh);
+        if !trial.evidence.is_about(&subject, &split.spec.analysis, slos) {
+            trial.evidence = trial.evidence.keep(&subject, &split.spec.analysis, slos, scrape);
+            trial.number = self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            trial.under_way.clear();
+            trial.answers.clear();
+        }
+        let mut answered = None;
+        for (slo, question, answer, at) in std::mem::take(&mut trial.answers) {
+            trial.evidence.fold(slo, &question, answer, Some(step), steps::count(canary));
+            answered = answered.max(Some(at));
+        }
+        trial.evidence.trim(step);
+        let mut judgement = trial.evidence.judgement(step, now);
+        judgement.publish = trial.published.is_none_or(|at| at.elapsed() >= PUBLISH);
+        if judgement.publish && answered.is_some() {
+            trial.published = Some(Instant::now());
+        }
+        let due = if is_ready_to_ask(state, canary) { trial.evidence.questions(now) } else { vec![] };
+        let due = due.into_iter().filter(|(slo, _)| !trial.under_way.contains(slo)).collect::<Vec<_>>();
+        trial.under_way.extend(due.iter().map(|(slo, _)| *slo));
+        let number = trial.number;
+        trials.insert(model.clone(), trial);
+        let asked = |(slo, question)| Asked { model: model.clone(), trial: number, slo, question };
+        Judged { judgement, due: due.into_iter().map(asked).collect(), answered }
+    }
+
+    /// Forgets a model that is gone.
+    pub fn forget(&self, model: &Key) {
+        self.lock().remove(model);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Trial>> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// While it prepares, nobody is asked before the pods are ready: there is nothing to decide yet.
+fn is_ready_to_ask(state: &Model, canary: &crate::api::v1alpha1::Canary) -> bool {
+    let Some(candidate) = &state.status.candidate_revision else { return false };
+    let entered = state.status.step.as_ref().is_some_and(|s| s.entered.is_some());
+    entered || state.workload(candidate).ready >= steps::replicas(canary, 0, state.full_size())
+}
+
+fn subject(model: &Key, state: &Model) -> Subject {
+    Subject {
+        namespace: model.0.clone(),
+        candidate: state.status.candidate_revision.clone().unwrap_or_default(),
+        stable: state.status.stable_revision.clone(),
+        attempt: state.status.attempt,
+        entered: state.status.step.as_ref().and_then(|s| s.entered.as_ref()).map(|t| t.0),
+    }
+}

@@ -1,0 +1,302 @@
+//! One unit, once: observe → judge → plan → act → publish. Never blocks on Prometheus, never holds a lock over I/O.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use jiff::Timestamp;
+use kube::{Api, ResourceExt, api::ListParams};
+use tokio::sync::mpsc;
+
+use super::{
+    Context,
+    act::Acted,
+    ask::{Asked, Trials},
+    cache::{Cache, Key, names},
+    error::Error,
+    event::Events,
+    metrics::ModelSeries,
+    observe::{Found, find, interpret},
+    queue::{Queue, Unit},
+};
+use crate::{
+    api::v1alpha1::{Duration, Phase, TrafficSplit},
+    prometheus::provider::Provider,
+    revision::{REVISION_LABEL, Refusal},
+    rollout::{
+        apply,
+        observed::{Model, Observed},
+        phase,
+        plan::{self, Plan},
+    },
+};
+
+/// The controllers' state: a cache, a queue, and what was asked.
+pub struct Controller {
+    /// What is needed from outside.
+    pub cx: Context,
+    /// Units that are due.
+    pub queue: Queue,
+    /// Evidence about candidates.
+    pub trials: Trials,
+    /// Events to be written.
+    pub events: Events,
+    /// Questions to be asked.
+    pub ask: mpsc::UnboundedSender<Asked>,
+    cache: RwLock<Cache>,
+    /// One reconcile at a time acts on a model, whichever unit it is in.
+    locks: Mutex<BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>>,
+    /// Revisions whose pods the API server was asked about, and its answer.
+    pub(super) vetted: Mutex<BTreeMap<Key, Option<Refusal>>>,
+}
+
+/// What a reconcile came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Something was written: look again at once.
+    pub again: bool,
+    /// When time alone may change something.
+    pub next: Option<Timestamp>,
+}
+
+impl Controller {
+    /// A controller that knows nothing yet.
+    pub fn new(cx: Context, ask: mpsc::UnboundedSender<Asked>, events: Events) -> Self {
+        Self {
+            cx,
+            queue: Queue::default(),
+            trials: Trials::default(),
+            events,
+            ask,
+            cache: RwLock::default(),
+            locks: Mutex::default(),
+            vetted: Mutex::default(),
+        }
+    }
+
+    /// The cache, for reading. Never held over I/O.
+    pub fn cache(&self) -> RwLockReadGuard<'_, Cache> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cache, for writing. Never held over I/O.
+    pub fn cache_mut(&self) -> RwLockWriteGuard<'_, Cache> {
+        self.cache.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reconciles one unit.
+    pub async fn reconcile(&self, unit: &Unit) -> Result<Done, Error> {
+        match unit {
+            Unit::Split(key) => self.reconcile_split(key).await,
+            Unit::Model(key) => self.reconcile_model(key).await,
+        }
+    }
+
+    async fn reconcile_split(&self, key: &Key) -> Result<Done, Error> {
+        let Some(guard) = self.cache().splits.get(key) else { return Ok(Done::default()) };
+        let split = match &guard.0 {
+            Ok(split) => Arc::new(split.clone()),
+            Err(broken) => return self.publish_broken::<TrafficSplit>(key, broken).await,
+        };
+        if split.metadata.deletion_timestamp.is_some() {
+            return Ok(Done::default());
+        }
+        let rival = self.cache().rival(&guard);
+        if let Some((rival, model)) = rival {
+            return self.publish_conflict(&split, &rival, &model).await;
+        }
+        let models: Vec<Key> = names(&guard).map(|name| (key.0.clone(), name.to_owned())).collect();
+        let _held = self.lock(&models).await;
+        self.run(Some(&split), &models).await
+    }
+
+    async fn reconcile_model(&self, key: &Key) -> Result<Done, Error> {
+        let owner = self.cache().owner(key);
+        if let Some(split) = owner {
+            self.queue.add(Unit::Split(super::cache::key(&*split)), tokio::time::Instant::now());
+            return Ok(Done::default());
+        }
+        let Some(guard) = self.cache().models.get(key) else {
+            self.trials.forget(key);
+            self.cx.metrics.forget(&key.0, &key.1);
+            return Ok(Done::default());
+        };
+        if let Err(broken) = &guard.0 {
+            return self.publish_broken::<crate::api::v1alpha1::ModelDeployment>(key, broken).await;
+        }
+        let models = [key.clone()];
+        let _held = self.lock(&models).await;
+        self.run(None, &models).await
+    }
+
+    async fn lock(&self, models: &[Key]) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
+        let sorted: BTreeSet<&Key> = models.iter().collect();
+        let mut held = vec![];
+        for model in sorted {
+            let lock = {
+                let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+                // Nobody holds it and nobody waits for it: only the map knows it.
+                locks.retain(|key, lock| key == model || Arc::strong_count(lock) > 1);
+                locks.entry(model.clone()).or_default().clone()
+            };
+            held.push(lock.lock_owned().await);
+        }
+        held
+    }
+
+    /// The heart of it.
+    async fn run(&self, split: Option<&Arc<TrafficSplit>>, models: &[Key]) -> Result<Done, Error> {
+        let mut found = find(&self.cache(), split, models);
+        self.look_closer(&mut found).await?;
+        let provider =
+            split.and_then(|s| self.cx.providers.get(&s.spec.analysis.provider)).map(|s| &s.provider);
+        let mut observed = interpret(&found, provider);
+        let now = self.cx.clock.now();
+        let answered = self.judge(&mut observed, models, provider, now);
+        let mut plan = plan::plan(&observed, now);
+        if plan.reducing {
+            // Before anything is taken away, the unit is read live; what the watches say may be old.
+            let mut live = self.reread(&found).await?;
+            self.look_closer(&mut live).await?;
+            let mut observed_live = interpret(&live, provider);
+            for (model, seen) in observed_live.models.iter_mut().zip(&observed.models) {
+                if model.name == seen.name {
+                    model.judgement = seen.judgement.clone();
+                }
+            }
+            plan = plan::plan(&observed_live, self.cx.clock.now());
+            found = live;
+            observed = observed_live;
+        }
+        let acted = self.act(&found, &plan).await;
+        self.publish(&found, &observed, &plan, &acted, answered);
+        let acted = acted?;
+        Ok(Done { again: acted.wrote, next: plan.next })
+    }
+
+    /// The verdicts on every candidate of the unit; sends the questions that are due. When the newest answer came.
+    fn judge(
+        &self,
+        observed: &mut Observed,
+        keys: &[Key],
+        provider: Option<&Provider>,
+        now: Timestamp,
+    ) -> Option<tokio::time::Instant> {
+        let mut newest = None;
+        let scrape = provider.map_or(Duration::from_secs(15), Provider::scrape_interval);
+        for model in &mut observed.models {
+            let Some(key) = keys.iter().find(|k| k.1 == model.name) else { continue };
+            let judged = self.trials.judge(key, model, observed.split.as_ref(), scrape, now);
+            model.judgement = judged.judgement;
+            newest = newest.max(judged.answered);
+            for question in judged.due {
+                // The receiver lives as long as `run`; after that nobody needs answers.
+                let _ = self.ask.send(question);
+            }
+        }
+        newest
+    }
+
+    /// What is looked up only when it matters: pods of a candidate that is not ready, whether a name is free, whether the
+    /// API server would take the pods. Nothing of it is read for a unit at rest.
+    async fn look_closer(&self, found: &mut Found) -> Result<(), Error> {
+        for model in &mut found.models {
+            let namespace = model.object.namespace().unwrap_or_default();
+            let status = model.object.status.clone().unwrap_or_default();
+            let starting = status.phase == Phase::Pending;
+            let name = model.object.name_any();
+            if starting && !model.services.iter().any(|s| s.name_any() == name) {
+                model.name_taken = self
+                    .is_foreign::<k8s_openapi::api::core::v1::Service>(
+                        &namespace,
+                        &name,
+                        &model.object.uid().unwrap_or_default(),
+                    )
+                    .await?;
+            }
+            model.unfit = self.vet(model).await?;
+            let watched = if starting { status.latest_revision } else { status.candidate_revision };
+            let Some(revision) = watched else { continue };
+            let Some(deployment) = model.deployments.iter().find(|d| d.name_any() == revision) else {
+                continue;
+            };
+            let health = crate::workload::health(deployment);
+            if health.ready < health.desired && health.observed {
+                let selector = format!("{REVISION_LABEL}={revision}");
+                let pods: Api<k8s_openapi::api::core::v1::Pod> =
+                    Api::namespaced(self.cx.api.reads.clone(), &namespace);
+                let params = ListParams::default().labels(&selector).limit(50);
+                let list = pods
+                    .list(&params)
+                    .await
+                    .map_err(Error::api(format!("list pods of {namespace}/{revision}")))?;
+                model.pods.insert(revision, list.items);
+            }
+        }
+        Ok(())
+    }
+
+    /// Events, metrics, and how long a breach took from its answer to the route.
+    fn publish(
+        &self,
+        found: &Found,
+        observed: &Observed,
+        plan: &Plan,
+        acted: &Result<Acted, Error>,
+        answered: Option<tokio::time::Instant>,
+    ) {
+        let wrote_status = |name: &str| acted.as_ref().is_ok_and(|a| a.statuses.iter().any(|s| s == name));
+        for (name, notice) in &plan.notices {
+            let Some(model) = found.models.iter().find(|m| m.object.name_any() == *name) else { continue };
+            if wrote_status(name) {
+                if let Some(outcome) = notice.ended {
+                    self.cx.metrics.rollout_ended(outcome);
+                }
+                tracing::info!(
+                    namespace = model.object.namespace(),
+                    model = name,
+                    reason = notice.reason,
+                    "{}",
+                    notice.message
+                );
+                self.events.publish(&model.object, notice, self.cx.clock.now());
+            }
+        }
+        let canary = observed.split.as_ref().map(|s| &s.spec.strategy.canary);
+        for model in &observed.models {
+            let Some(status) = plan.models.get(&model.name) else { continue };
+            let Some(object) = found.models.iter().find(|m| m.object.name_any() == model.name) else {
+                continue;
+            };
+            let namespace = object.object.namespace().unwrap_or_default();
+            let series = ModelSeries {
+                phase: status.phase,
+                candidate_weight: apply::candidate_weight(status, canary),
+                verdicts: status.analysis.iter().map(|s| (s.name.clone(), s.verdict)).collect(),
+            };
+            self.cx.metrics.show(&namespace, &model.name, series);
+        }
+        if let (Some(at), Ok(acted)) = (answered, acted)
+            && acted.routed
+            && observed.models.iter().any(|m| began_rollback(m, plan))
+        {
+            self.cx.metrics.routed_after_answer(at.elapsed());
+        }
+    }
+}
+
+/// Whether this very plan decided that a breach is proven.
+fn began_rollback(model: &Model, plan: &Plan) -> bool {
+    let after = plan.models.get(&model.name);
+    phase::on_trial(model.status.phase)
+        && model.judgement.breach.is_some()
+        && after.is_some_and(|s| s.phase == Phase::RollingBack)
+}
+
+/// How long to wait before a failed reconcile is tried again, by how often it failed: 0.1 s to 30 s.
+#[must_use]
+pub fn backoff(failures: u32) -> std::time::Duration {
+    let millis = 100_u64.saturating_mul(1 << failures.min(9));
+    std::time::Duration::from_millis(millis.min(30_000))
+}

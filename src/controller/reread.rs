@@ -1,0 +1,78 @@
+//! A unit read live, before anything of it is taken away.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+
+use super::{
+    act::pruned,
+    error::Error,
+    observe::{Found, is_owned},
+    reconcile::Controller,
+};
+use crate::{
+    api::v1alpha1::{ModelDeployment, TrafficSplit},
+    revision::MODEL_LABEL,
+    route::HTTPRoute,
+};
+
+impl Controller {
+    /// The same unit as it lives now: the `TrafficSplit`, its route, the models and their Deployments. Whatever is gone or
+    /// was made anew under its name ends this reconcile; the watch brings the news.
+    pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
+        let client = &self.cx.api.reads;
+        let mut live = found.clone();
+        if let Some(split) = &found.split {
+            let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
+            let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
+            let action = || format!("read TrafficSplit {namespace}/{name}");
+            live.split = Some(Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?)));
+            let routes: Api<HTTPRoute> = Api::namespaced(client.clone(), &namespace);
+            let route = routes
+                .get_opt(&name)
+                .await
+                .map_err(Error::api(format!("read HTTPRoute {namespace}/{name}")))?;
+            live.route = route.map(|route| Arc::new(pruned(route)));
+        }
+        for model in &mut live.models {
+            let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
+            let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
+            let action = || format!("read ModelDeployment {namespace}/{name}");
+            let object = pruned(api.get(&name).await.map_err(Error::api(action()))?);
+            let uid = object.uid().unwrap_or_default();
+            model.object = Arc::new(object);
+            let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+            let params = ListParams::default().labels(&format!("{MODEL_LABEL}={name}"));
+            let list = deployments
+                .list(&params)
+                .await
+                .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
+            model.deployments = list
+                .items
+                .into_iter()
+                .filter(|d| is_owned(&d.metadata, &uid))
+                .map(|d| Arc::new(pruned(d)))
+                .collect();
+        }
+        self.take_in(&live);
+        Ok(live)
+    }
+
+    /// What was read live is news for the cache too.
+    fn take_in(&self, live: &Found) {
+        let mut cache = self.cache_mut();
+        if let Some(split) = &live.split {
+            cache.splits.put(DeserializeGuard(Ok((**split).clone())));
+        }
+        if let Some(route) = &live.route {
+            cache.routes.put((**route).clone());
+        }
+        for model in &live.models {
+            cache.models.put(DeserializeGuard(Ok((*model.object).clone())));
+            for deployment in &model.deployments {
+                cache.deployments.put((**deployment).clone());
+            }
+        }
+    }
+}

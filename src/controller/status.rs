@@ -1,0 +1,168 @@
+//! Statuses written: as a whole, onto the version that was read, and only when they differ.
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    core::{DeserializeGuard, DynamicObject, ObjectMeta, error_boundary::InvalidObject},
+    discovery::ApiResource,
+};
+use serde_json::json;
+
+use super::{
+    act::{MANAGER, pruned},
+    cache::Key,
+    error::Error,
+    observe::Found,
+    reconcile::{Controller, Done},
+};
+use crate::{
+    api::{
+        conditions::{self, ACCEPTED, READY, STALLED, State, truncate},
+        v1alpha1::{ModelDeployment, TrafficSplit},
+    },
+    rollout::plan::Plan,
+};
+
+impl Controller {
+    /// Writes a model's status if it differs. A conflict means that somebody knows more: nothing after it is done.
+    pub async fn write_status(
+        &self,
+        client: &Client,
+        found: &Found,
+        plan: &Plan,
+        name: &str,
+    ) -> Result<bool, Error> {
+        let (Some(model), Some(status)) =
+            (found.models.iter().find(|m| m.object.name_any() == name), plan.models.get(name))
+        else {
+            return Ok(false);
+        };
+        if model.object.status.as_ref() == Some(status) {
+            return Ok(false);
+        }
+        let namespace = model.object.namespace().unwrap_or_default();
+        let body = ModelDeployment {
+            metadata: guarded(model.object.meta()),
+            spec: model.object.spec.clone(),
+            status: Some(status.clone()),
+        };
+        let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
+        let written = api.replace_status(name, &params(), &body).await;
+        let written =
+            written.map_err(Error::api(format!("write status of ModelDeployment {namespace}/{name}")))?;
+        self.cache_mut().models.put(DeserializeGuard(Ok(pruned(written))));
+        Ok(true)
+    }
+
+    /// Writes the `TrafficSplit`'s status if it differs.
+    pub async fn write_split_status(
+        &self,
+        client: &Client,
+        found: &Found,
+        plan: &Plan,
+    ) -> Result<bool, Error> {
+        let (Some(split), Some(status)) = (&found.split, &plan.split) else { return Ok(false) };
+        if split.status.as_ref() == Some(status) {
+            return Ok(false);
+        }
+        let body = TrafficSplit {
+            metadata: guarded(split.meta()),
+            spec: split.spec.clone(),
+            status: Some(status.clone()),
+        };
+        self.replace_split(client, body).await
+    }
+
+    /// An older `TrafficSplit` names one of the models: this one is refused as a whole and writes nothing else.
+    pub async fn publish_conflict(
+        &self,
+        split: &TrafficSplit,
+        rival: &str,
+        model: &str,
+    ) -> Result<Done, Error> {
+        let mut status = split.status.clone().unwrap_or_default();
+        let (generation, now) = (split.metadata.generation.unwrap_or(0), self.cx.clock.now());
+        let message = format!(
+            "ModelDeployment {model} belongs to the older TrafficSplit {rival}: remove it from one of the two"
+        );
+        let no = State::no("Conflict", message.clone());
+        conditions::set(&mut status.conditions, ACCEPTED, Some(no.clone()), generation, now);
+        conditions::set(&mut status.conditions, READY, Some(no), generation, now);
+        conditions::set(
+            &mut status.conditions,
+            STALLED,
+            Some(State::yes("Conflict", message.clone())),
+            generation,
+            now,
+        );
+        conditions::set(&mut status.conditions, conditions::RECONCILING, None, generation, now);
+        status.observed_generation = generation;
+        status.message = message;
+        if split.status.as_ref() != Some(&status) {
+            let metadata = guarded(split.meta());
+            let body = TrafficSplit { metadata, spec: split.spec.clone(), status: Some(status) };
+            self.replace_split(&self.cx.api.writes.clone(), body).await?;
+        }
+        Ok(Done::default())
+    }
+
+    async fn replace_split(&self, client: &Client, body: TrafficSplit) -> Result<bool, Error> {
+        let (namespace, name) = (body.namespace().unwrap_or_default(), body.name_any());
+        let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
+        let written = api.replace_status(&name, &params(), &body).await;
+        let written =
+            written.map_err(Error::api(format!("write status of TrafficSplit {namespace}/{name}")))?;
+        self.cache_mut().splits.put(DeserializeGuard(Ok(pruned(written))));
+        Ok(true)
+    }
+
+    /// A stored object that this release cannot read (it was stored before a rule existed): a condition says which field,
+    /// and what runs goes on.
+    pub async fn publish_broken<K: Resource<DynamicType = ()>>(
+        &self,
+        key: &Key,
+        broken: &InvalidObject,
+    ) -> Result<Done, Error> {
+        let generation = broken.metadata.generation.unwrap_or(0);
+        let mut message = format!(
+            "the stored object cannot be read: {}; correct that field and apply it again",
+            broken.error
+        );
+        truncate(&mut message, 1024);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.cx.api.writes.clone(), &key.0, &ApiResource::erase::<K>(&()));
+        let kind = K::kind(&()).into_owned();
+        let action = || format!("write status of {kind} {}/{}", key.0, key.1);
+        let live = api.get_status(&key.1).await.map_err(Error::api(action()))?;
+        let said = |c: &serde_json::Value| {
+            c["type"] == ACCEPTED && c["observedGeneration"] == generation && c["message"] == message.as_str()
+        };
+        if live.data["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(said)) {
+            return Ok(Done::default());
+        }
+        let condition = |kind: &str, status: &str| {
+            json!({"type": kind, "status": status, "reason": "InvalidSpec", "message": message.as_str(),
+                   "observedGeneration": generation, "lastTransitionTime": self.cx.clock.now().to_string()})
+        };
+        let patch = json!({"status": {"message": message.as_str(),
+            "conditions": [condition(ACCEPTED, "False"), condition(READY, "False"), condition(STALLED, "True")]}});
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        api.patch_status(&key.1, &params, &Patch::Merge(&patch)).await.map_err(Error::api(action()))?;
+        Ok(Done::default())
+    }
+}
+
+/// What the API server needs to write onto exactly the object that was read.
+fn guarded(meta: &ObjectMeta) -> ObjectMeta {
+    ObjectMeta {
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        ..ObjectMeta::default()
+    }
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}

@@ -1,0 +1,318 @@
+//! Which replica writes: client-go's leader election on one Lease.
+//!
+//! The Lease is taken and renewed by PUTs that its resourceVersion guards. Whether another's Lease has expired is told by
+//! *local* observation (how long ago, by this process's own monotonic time, the record was last seen to change), so that wall
+//! clocks need not agree. A tenure counts from the moment at which its last renewal was *sent*, which is never later than
+//! anybody else can see it, and ends [`RENEW_DEADLINE`] later; another replica takes over [`LEASE`] after that moment at the
+//! earliest. In the five seconds between the two, writes already sent come to their end (`controller::lanes::ATTEMPT`).
+//!
+//! Two ways in which this is stricter than client-go: a Lease that is deleted while another replica holds it is not taken
+//! before that replica's time is up (except by a replica that starts just then and has never seen the Lease), and a tenure is
+//! handed out only after the caller has said above which epoch it must be.
+//! A replica that loses the Lease goes on as a standby; it does not exit.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{Api, Client, api::PostParams};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::controller::{
+    clock::{Clock, Jitter},
+    lanes::{ATTEMPT, Tenure},
+};
+
+/// How long a Lease is left to its holder after it was last seen to change.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// How long a tenure lasts after the last successful renewal was sent.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two rounds, ± 20 %.
+pub const RETRY: Duration = Duration::from_secs(2);
+
+/// Tells the highest epoch that stands in any object, by a live read. A new leader asks it after it has taken the Lease and
+/// before it may write, so that a Lease which was deleted (and counts from 0 again) locks nobody out.
+pub type Floor = Arc<dyn Fn() -> BoxFuture<'static, Result<i64, kube::Error>> + Send + Sync>;
+
+/// A replica that leads or would like to.
+pub struct Contender {
+    leases: Api<Lease>,
+    name: String,
+    identity: String,
+    clock: Clock,
+    jitter: Jitter,
+    floor: Floor,
+    seen: Option<Seen>,
+    held: Option<Held>,
+    /// The highest epoch that this process has held.
+    highest: i64,
+    asking: Option<BoxFuture<'static, Result<i64, kube::Error>>>,
+}
+
+/// The Lease as last seen.
+struct Seen {
+    lease: Lease,
+    /// When it was last seen to say something new, or to vanish.
+    since: Instant,
+    /// It has been deleted since.
+    vanished: bool,
+}
+
+/// The Lease is ours.
+struct Held {
+    tenure: Tenure,
+    /// The floor has been heard: the tenure may be handed out.
+    cleared: bool,
+}
+
+impl Contender {
+    /// A replica called `identity` (unique among the replicas, the pod's name) that contends for the Lease
+    /// `namespace`/`name`. `client` must be the unfenced one: `controller::lanes::lease_client`.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        (namespace, name): (&str, &str),
+        identity: &str,
+        clock: Clock,
+        jitter: Jitter,
+    ) -> Self {
+        Self {
+            leases: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            clock,
+            jitter,
+            floor: Arc::new(|| Box::pin(std::future::ready(Ok(0)))),
+            seen: None,
+            held: None,
+            highest: 0,
+            asking: None,
+        }
+    }
+
+    /// Sets where the floor of the epochs comes from; without it, the floor is 0.
+    #[must_use]
+    pub fn with_floor(self, floor: Floor) -> Self {
+        Self { floor, ..self }
+    }
+
+    /// Contends until `resign`, and shows in `seat` whether and until when this replica leads. Then gives the Lease back, so
+    /// that another replica leads within one retry; whoever cancels `resign` must have ended all writes before.
+    pub async fn contend(mut self, seat: watch::Sender<Option<Tenure>>, resign: CancellationToken) {
+        let resigned = async {
+            loop {
+                let end = self.end();
+                tokio::select! {
+                    biased;
+                    () = sleep_until(end) => {}
+                    result = self.round() => self.report(result),
+                }
+                self.show(&seat);
+                self.ask_for_floor();
+                self.pause(&seat).await;
+            }
+        };
+        let _: Option<()> = resign.run_until_cancelled(resigned).await;
+        seat.send_replace(None);
+        if !matches!(timeout(ATTEMPT, self.release()).await, Ok(Ok(()))) {
+            tracing::warn!("the lease could not be given back in time: it expires by itself");
+        }
+    }
+
+    /// Waits for the next round. Meanwhile a tenure that is over ends, and one whose floor is heard begins.
+    async fn pause(&mut self, seat: &watch::Sender<Option<Tenure>>) {
+        let next = Instant::now() + self.jitter.spread(RETRY);
+        loop {
+            let (end, asking) = (self.end(), self.asking.as_mut());
+            tokio::select! {
+                biased;
+                () = sleep_until(end) => self.asking = None,
+                Some(floor) = async { Some(asking?.await) } => {
+                    self.asking = None;
+                    self.heard(floor);
+                }
+                () = sleep_until(next) => return,
+            }
+            self.show(seat);
+        }
+    }
+
+    /// One attempt to renew or to take the Lease.
+    async fn round(&mut self) -> Result<(), kube::Error> {
+        if let (Some(_), Some(seen)) = (&self.held, &self.seen) {
+            match self.claim(Some(seen.lease.clone())).await {
+                // Somebody wrote or deleted it; perhaps ourselves, by a renewal whose answer was lost. Look.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                result => return result,
+            }
+        }
+        let lease = self.leases.get_opt(&self.name).await?;
+        self.observe(lease.clone());
+        if self.may_claim() {
+            return match self.claim(lease).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    tracing::debug!(lease = self.name, "another replica was faster");
+                    Ok(())
+                }
+                result => result,
+            };
+        }
+        if self.held.take().is_some() {
+            tracing::warn!(lease = self.name, "another replica has taken the lease");
+        }
+        Ok(())
+    }
+
+    /// Remembers the record, and the moment if it says something new. A Lease that vanishes counts as such: whoever holds it
+    /// does not know yet.
+    fn observe(&mut self, lease: Option<Lease>) {
+        let now = Instant::now();
+        match (lease, &mut self.seen) {
+            (Some(lease), Some(seen)) if lease.spec == seen.lease.spec && !seen.vanished => {
+                seen.lease = lease;
+            }
+            (Some(lease), _) => self.seen = Some(Seen { lease, since: now, vanished: false }),
+            (None, Some(seen)) if !seen.vanished => (seen.since, seen.vanished) = (now, true),
+            (None, _) => {}
+        }
+    }
+
+    /// Whether the Lease as last seen is ours (also that of the same pod before a crash), nobody's, or has expired. Once it has
+    /// vanished, what it said counts no more: others may have led since, and only time tells that they do not.
+    fn may_claim(&self) -> bool {
+        let Some(Seen { lease, since, vanished }) = &self.seen else { return true };
+        if *vanished {
+            return self.held.is_some() || since.elapsed() >= LEASE;
+        }
+        let spec = lease.spec.as_ref();
+        let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+        let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
+        let lasts =
+            seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LEASE, Duration::from_secs);
+        holder == self.identity || holder.is_empty() || since.elapsed() >= lasts
+    }
+
+    /// Writes ourselves into `lease`, or into a new one.
+    async fn claim(&mut self, lease: Option<Lease>) -> Result<(), kube::Error> {
+        let before = self.seen.as_ref().and_then(|seen| seen.lease.spec.clone()).unwrap_or_default();
+        let transitions = before.lease_transitions.map_or(0, i64::from);
+        let epoch = match &self.held {
+            Some(held) => held.tenure.epoch,
+            None => transitions.max(self.highest).saturating_add(1),
+        };
+        let now = Some(MicroTime(self.clock.now()));
+        let spec = LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: Some(i32::try_from(LEASE.as_secs()).unwrap_or(i32::MAX)),
+            lease_transitions: Some(i32::try_from(epoch).unwrap_or(i32::MAX)),
+            acquire_time: if self.held.is_some() { before.acquire_time } else { now.clone() },
+            renew_time: now,
+            ..LeaseSpec::default()
+        };
+        let sent = Instant::now();
+        let lease = self.write(lease, spec).await?;
+        self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
+        self.highest = self.highest.max(epoch);
+        let cleared = self.held.as_ref().is_some_and(|held| held.cleared);
+        self.held = Some(Held { tenure: Tenure { epoch, until: sent + RENEW_DEADLINE }, cleared });
+        Ok(())
+    }
+
+    async fn write(&mut self, lease: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
+        let params = PostParams::default();
+        if let Some(lease) = lease {
+            return self.leases.replace(&self.name, &params, &Lease { spec: Some(spec), ..lease }).await;
+        }
+        let mut lease = Lease { spec: Some(spec), ..Lease::default() };
+        lease.metadata.name = Some(self.name.clone());
+        self.leases.create(&params, &lease).await
+    }
+
+    /// Gives the Lease back if it is ours: nobody holds it, and it has expired in a second.
+    async fn release(&mut self) -> Result<(), kube::Error> {
+        for _ in 0..2 {
+            let Some(lease) = self.leases.get_opt(&self.name).await? else { break };
+            let Some(spec) = lease.spec.clone() else { break };
+            if spec.holder_identity.as_ref() != Some(&self.identity) {
+                break;
+            }
+            let spec = LeaseSpec {
+                holder_identity: Some(String::new()),
+                lease_duration_seconds: Some(1),
+                renew_time: Some(MicroTime(self.clock.now())),
+                ..spec
+            };
+            match self.write(Some(lease), spec).await {
+                // A renewal that was still under way when this replica resigned.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                result => return result.map(|_| tracing::info!(lease = self.name, "gave the lease back")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the floor once the Lease is ours, and again with each round until it is told.
+    fn ask_for_floor(&mut self) {
+        match &self.held {
+            Some(held) if !held.cleared => {
+                if self.asking.is_none() {
+                    self.asking = Some((self.floor)());
+                }
+            }
+            _ => self.asking = None,
+        }
+    }
+
+    fn heard(&mut self, floor: Result<i64, kube::Error>) {
+        match (floor, &mut self.held) {
+            (Ok(floor), Some(held)) => {
+                held.tenure.epoch = held.tenure.epoch.max(floor.saturating_add(1));
+                held.cleared = true;
+                self.highest = held.tenure.epoch;
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                tracing::warn!(%error, "cannot read the epochs in use: this replica holds the lease and does not write yet");
+            }
+        }
+    }
+
+    /// When the tenure is over if nothing renews it.
+    fn end(&self) -> Instant {
+        let never = Instant::now() + Duration::from_hours(24);
+        self.held.as_ref().map_or(never, |held| held.tenure.until)
+    }
+
+    /// Ends a tenure that is over, and shows what is left.
+    fn show(&mut self, seat: &watch::Sender<Option<Tenure>>) {
+        if self.held.as_ref().is_some_and(|held| held.tenure.until <= Instant::now()) {
+            tracing::warn!(lease = self.name, "the lease could not be renewed in time");
+            self.held = None;
+        }
+        let now = self.held.as_ref().filter(|held| held.cleared).map(|held| held.tenure);
+        let before = seat.send_replace(now);
+        match (before.map(|tenure| tenure.epoch), now.map(|tenure| tenure.epoch)) {
+            (before, now) if before == now => {}
+            (_, Some(epoch)) => tracing::info!(identity = self.identity, epoch, "this replica leads"),
+            (_, None) => tracing::info!(identity = self.identity, "this replica does not lead any more"),
+        }
+    }
+
+    fn report(&self, result: Result<(), kube::Error>) {
+        if let Err(error) = result {
+            let leads = self.held.is_some();
+            tracing::warn!(lease = self.name, leads, %error, "a round of the leader election failed");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "leader_tests.rs"]
+mod tests;
