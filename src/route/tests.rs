@@ -64,6 +64,13 @@ fn a_mesh_route_hangs_on_the_core_service() {
 }
 
 #[test]
+fn a_route_for_all_hosts_says_so() {
+    let wire =
+        serde_json::to_value(render(&split(&json!({"parentRefs": [{"name": "public"}]})), &two())).unwrap();
+    assert_eq!(wire["spec"]["hostnames"], json!([]));
+}
+
+#[test]
 fn a_revision_at_weight_zero_is_not_listed() {
     let shares = [share("iris-aaaaaaaa", "1", 10_000), share("iris-bbbbbbbb", "2", 0)];
     let route = render(&split(&rich()), &shares).unwrap();
