@@ -9,22 +9,28 @@ use seatrial::cli::Cli;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            // The whole chain: the outermost says what was being done, the innermost why it did not work.
-            eprint!("seatrial: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprint!(": {cause}");
-                source = cause.source();
-            }
-            eprintln!();
+            eprintln!("seatrial: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(cli: Cli) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// The outermost error says what was being done, the innermost why it did not work; a few repeat their source.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn start(cli: Cli) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     // One provider for the whole process; there is none before, so this cannot fail.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread: a reconcile waits far more than it computes, one malloc arena instead of one per thread keeps the resident

@@ -1,0 +1,62 @@
+//! Two replicas, and the one that leads is killed.
+
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use crate::{
+    ensure,
+    harness::{MODEL, Outcome, Scenario, Scene, eventually},
+};
+
+/// See the claim.
+pub const SCENARIO: Scenario = Scenario {
+    title: "leader_killed",
+    claim: "with_two_replicas_the_other_one_takes_over_within_20_seconds",
+    yaml: include_str!("leader_killed.yaml"),
+    alone: true,
+    run: |scene| Box::pin(run(scene)),
+};
+
+async fn run(scene: &Scene) -> Outcome {
+    // Given a trial and two operators
+    scene.given_stable().await?;
+    scene.when_version("2.0.0").await?;
+    scene.until_step(0, 2000, 60).await?;
+    scene.operator.scale(2).await?;
+    let leader = scene.operator.leader().await?.name_any();
+    let pods = scene.operator.pods().await?;
+    let standby = pods.iter().map(ResourceExt::name_any).find(|p| *p != leader);
+    ensure!(standby.is_some(), "there is no second replica");
+
+    // When the leader is killed, and somebody edits the route
+    let killed = Instant::now();
+    scene.operator.kill(&leader).await?;
+    let mut rules = scene.routes().get(MODEL).await?.data["spec"]["rules"].clone();
+    if let Some(backends) = rules[0]["backendRefs"].as_array_mut() {
+        backends.retain(|b| b["weight"] == 2000);
+    }
+    let edit = json!({"spec": {"rules": rules}});
+    scene.routes().patch(MODEL, &PatchParams::default(), &Patch::Merge(&edit)).await?;
+
+    // Then the one that was standing by leads, and repairs it, in time.
+    let other = eventually(Duration::from_secs(40), "another pod leads", async || {
+        scene.operator.leader().await.ok().map(|p| p.name_any()).filter(|p| *p != leader)
+    })
+    .await?;
+    let led = killed.elapsed();
+    scene
+        .until_route("the weights are 80 and 20 again", 20, |r| r.is_some_and(|r| r.weight("1.0.0") == 8000))
+        .await?;
+    let acted = killed.elapsed();
+    ensure!(Some(&other) == standby.as_ref(), "{other} leads, not {standby:?}, which was standing by");
+    ensure!(acted.as_secs_f64() <= 20.0, "it led after {led:?} and acted after {acted:?}");
+    let step = scene.status().await?.step.map(|s| s.index);
+    ensure!(step == Some(0), "the rollout moved to step {step:?}");
+    scene.note(format!("led after {:.1} s, acted after {:.1} s", led.as_secs_f64(), acted.as_secs_f64()));
+    scene.operator.scale(1).await
+}
