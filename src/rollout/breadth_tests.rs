@@ -352,18 +352,6 @@ impl World {
             let at: Timestamp = text.parse().ok()?;
             Some(format!("-{}s", self.now.duration_since(at).as_secs().min(120)))
         };
-        fn walk(value: &mut Value, age: &impl Fn(&str) -> Option<String>) {
-            match value {
-                Value::String(text) => {
-                    if let Some(shorter) = age(text) {
-                        *text = shorter;
-                    }
-                }
-                Value::Array(all) => all.iter_mut().for_each(|v| walk(v, age)),
-                Value::Object(all) => all.values_mut().for_each(|v| walk(v, age)),
-                _ => {}
-            }
-        }
         let mut value = json!([self.status, self.split]);
         for gone in ["history", "attempt", "conditions", "message"] {
             value[0].as_object_mut().unwrap().remove(gone);
@@ -384,6 +372,19 @@ impl World {
         let rest =
             (may, &self.workloads, &self.service, shares, unaccepted, self.verdict, self.baked, self.wanted);
         format!("{value} {rest:?} {:?}", self.requests.keys())
+    }
+}
+
+fn walk(value: &mut Value, age: &impl Fn(&str) -> Option<String>) {
+    match value {
+        Value::String(text) => {
+            if let Some(shorter) = age(text) {
+                *text = shorter;
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(|v| walk(v, age)),
+        Value::Object(all) => all.values_mut().for_each(|v| walk(v, age)),
+        _ => {}
     }
 }
 
