@@ -4,7 +4,7 @@
 use seatrial::analysis::counts::{Block, Counts};
 use seatrial::analysis::dispersion;
 use seatrial::analysis::judge::SloJudge;
-use seatrial::analysis::settings::{Kappa, Settings};
+use seatrial::analysis::settings::Settings;
 use seatrial::analysis::verdict::Verdict;
 
 use super::world::{BLOCK_SECONDS, Moment, Scenario};
@@ -23,15 +23,8 @@ pub type Outcome = Option<f64>;
 
 /// The settings of the judge at `alpha`, with κ learned from `history`.
 pub fn settings(scenario: &Scenario, alpha: f64, history: &[Vec<Counts>]) -> Settings {
-    let found = dispersion::from_history(history, scenario.limit);
-    let kappa = |value: Option<f64>| value.map_or(Kappa::Unknown, Kappa::Known);
-    Settings {
-        alpha,
-        tolerance: scenario.tolerance,
-        kappa: kappa(found.map(|found| found.objective)),
-        kappa_compare: kappa(found.map(|found| found.comparison)),
-        ..Settings::default()
-    }
+    let settings = Settings { alpha, tolerance: scenario.tolerance, ..Settings::default() };
+    settings.with_dispersion(dispersion::from_history(history, scenario.limit))
 }
 
 /// Our judge, looking at every block.

@@ -203,7 +203,11 @@ fn row(args: &Args, settings: &Settings, interval: f64, stage: &Stage, slo: &Slo
 }
 
 fn warning(stage: &Stage, row: &Row) -> Option<String> {
-    let options = "raise its weight, loosen the objective, or let it last longer";
+    let options = if stage.must_pass {
+        "raise its weight, loosen the objective, or let it last longer"
+    } else {
+        "loosen the objective, or make rollbackWindow longer"
+    };
     let most = words::span(stage.most);
     match row.pass_seconds {
         _ if stage.weight == Percent::ZERO => Some("has no traffic: only the approval decides".to_owned()),
