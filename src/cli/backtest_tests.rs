@@ -130,3 +130,16 @@ fn a_long_trial_is_shown_in_few_rows() {
     let rows = rows(&text);
     assert!(table(&rows).row_count() <= MOST_ROWS + 5);
 }
+
+#[test]
+fn the_plots_in_the_documentation_are_what_the_tool_prints() {
+    let document = include_str!("../../docs/analysis.md");
+    let rows = rows(include_str!("../../docs/analysis/late-fault.jsonl"));
+    let page = page(&args(Output::Table), &rows).unwrap();
+    let plots: Vec<&str> = page.split("\n\n").filter(|part| part.contains("as the power of ten")).collect();
+    assert_eq!(plots.len(), 2);
+    for plot in plots {
+        assert!(document.contains(plot.trim_end()), "not in docs/analysis.md:\n{plot}");
+    }
+    assert!(page.contains("2026-11-21T10:12:00Z: would have been rolled back"), "the text says 75 seconds");
+}
