@@ -10,7 +10,7 @@ use seatrial::api::v1alpha1::Phase;
 
 use crate::{
     ensure,
-    harness::{Audit, Cluster, Outcome, Request, Scenario, Scene, failed, share},
+    harness::{Audit, Cluster, Outcome, Request, Scenario, Scene, failed, failures, share},
 };
 
 /// `helm upgrade` with another image.
@@ -77,7 +77,7 @@ async fn upgrade(scene: &Scene) -> Outcome {
     ensure!(scene.route().await? == route, "the route changed");
     let writes: Vec<String> = audit.writes_in(&scene.namespace)?.iter().map(Request::line).collect();
     ensure!(writes.is_empty(), "the operator wrote {writes:?}");
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }
 
@@ -113,6 +113,6 @@ async fn uninstall(scene: &Scene) -> Outcome {
         "pods or route changed with the new installation"
     );
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }

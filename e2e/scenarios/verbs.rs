@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, failed},
+    harness::{MODEL, Outcome, Scenario, Scene, failed, failures},
 };
 
 const YAML: &str = include_str!("verbs.yaml");
@@ -94,7 +94,7 @@ async fn promote(scene: &Scene) -> Outcome {
     ensure!(!weights.contains(&5000), "the step at 50 % was not skipped: {weights:?}");
     ensure!(status.stable_version.as_deref() == Some("2.0.0"), "stable is {:?}", status.stable_version);
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }
 
@@ -161,7 +161,7 @@ async fn approve(scene: &Scene) -> Outcome {
     let status = scene.until_phase(Phase::Stable, 60).await?;
     ensure!(status.stable_version.as_deref() == Some("2.0.0"), "stable is {:?}", status.stable_version);
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }
 
