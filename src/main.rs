@@ -9,7 +9,7 @@ use seatrial::cli::Cli;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // The whole chain: the outermost says what was being done, the innermost why it did not work.
             eprint!("seatrial: {error}");
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn start(cli: Cli) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     // One provider for the whole process; there is none before, so this cannot fail.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread: a reconcile waits far more than it computes, one malloc arena instead of one per thread keeps the resident

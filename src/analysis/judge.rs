@@ -34,9 +34,9 @@ pub struct SloJudge {
     step: Option<i32>,
     last: Option<i64>,
     alone: bool,
-    stable_seen: bool,
     trial: Tally,
     of_step: Tally,
+    of_stable: Tally,
 }
 
 /// The candidate's requests over some blocks.
@@ -91,9 +91,9 @@ impl SloJudge {
             step: None,
             last: None,
             alone: false,
-            stable_seen: false,
             trial: Tally::default(),
             of_step: Tally::default(),
+            of_stable: Tally::default(),
         })
     }
 
@@ -132,7 +132,9 @@ impl SloJudge {
 
     fn fold_comparison(&mut self, block: &Block, arms: Option<(Counts, Counts)>) {
         let comparable = arms.filter(|_| block.step.is_some() && !block.alone);
-        self.stable_seen |= comparable.is_some_and(|(_, stable)| stable.total > 0.0);
+        if let Some((_, stable)) = comparable {
+            self.of_stable.add(stable);
+        }
         let kappa = self.settings.comparison_kappa();
         let at = |tolerance: f64| {
             comparable.map_or(Observation::NOTHING, |(candidate, stable)| {
@@ -146,7 +148,7 @@ impl SloJudge {
     /// At 100 % a breach rolls back without asking who shares it. Evidence from before, which a shared incident may
     /// have left, is first cut down to the part that was the candidate's own.
     fn give_up_what_was_shared(&mut self) {
-        if self.stable_seen {
+        if self.stable_answers() {
             self.objective.give_up(self.blame.trimmed() - self.objective.trimmed());
         }
     }
@@ -159,18 +161,25 @@ impl SloJudge {
         let strength = |process: &EProcess| Strength { raw: process.raw(), trimmed: process.trimmed() };
         let (objective, guard, blame) =
             (strength(&self.objective), strength(&self.guard), strength(&self.blame));
-        let own =
-            if self.is_attributable() { objective.trimmed.min(blame.trimmed) } else { objective.trimmed };
-        let combined = if self.settings.compare {
-            log_add_exp(own, guard.trimmed) - std::f64::consts::LN_2
-        } else {
-            own
-        };
-        Evidence { objective, guard, blame, health: self.health.log_e(), combined }
+        let mut evidence = Evidence { objective, guard, blame, health: self.health.log_e(), combined: 0.0 };
+        let own = self.own_breach(&evidence);
+        let both = log_add_exp(own, guard.trimmed) - std::f64::consts::LN_2;
+        evidence.combined = if self.settings.compare { both } else { own };
+        evidence
+    }
+
+    /// Evidence that the objective is broken and that it is the candidate's doing.
+    fn own_breach(&self, evidence: &Evidence) -> f64 {
+        let objective = evidence.objective.trimmed;
+        if self.is_attributable() { objective.min(evidence.blame.trimmed) } else { objective }
+    }
+
+    fn stable_answers(&self) -> bool {
+        self.of_stable.total > 0.0
     }
 
     fn is_attributable(&self) -> bool {
-        self.stable_seen && !self.alone
+        self.stable_answers() && !self.alone
     }
 
     /// The verdict for `step`, with this SLO's part of α. Several SLOs together: [`verdicts`].
@@ -185,8 +194,10 @@ impl SloJudge {
         if log_e >= breach {
             return Verdict::Fail(self.breach(evidence, log_e));
         }
-        if self.is_attributable() && evidence.objective.trimmed >= breach {
-            return Verdict::Inconclusive(Why::SharedWithStable);
+        if evidence.objective.trimmed >= breach {
+            // Broken for certain, so it cannot pass; either stable shares it, or the rest of the proof is on its way.
+            let shared = self.own_breach(evidence) < breach;
+            return Verdict::Inconclusive(if shared { Why::SharedWithStable } else { Why::Undecided });
         }
         if self.step != Some(step) || self.of_step.total <= 0.0 {
             return Verdict::Inconclusive(Why::NoData);
@@ -199,8 +210,11 @@ impl SloJudge {
     }
 
     fn breach(&self, evidence: &Evidence, log_e: f64) -> Breach {
-        let by_guard = self.settings.compare && evidence.guard.trimmed > evidence.objective.trimmed;
-        let cause = if by_guard { Cause::WorseThanStable } else { Cause::Objective };
+        // What is proven by itself is named first: the objective is what the user wrote.
+        let own = self.own_breach(evidence);
+        let by_objective = own >= (1.0 / self.settings.alpha).ln() || own >= evidence.guard.trimmed;
+        let cause =
+            if by_objective || !self.settings.compare { Cause::Objective } else { Cause::WorseThanStable };
         Breach { cause, one_in: log_e.exp() }
     }
 
@@ -216,7 +230,8 @@ impl SloJudge {
         let per_block = recent.total / recent.blocks;
         Report {
             objective: 1.0 - self.theta,
-            good: (self.trial.total > 0.0).then(|| 1.0 - self.trial.bad_at_most / self.trial.total),
+            good: self.trial.good(),
+            good_of_stable: self.of_stable.good(),
             interval: estimate::Interval { low: 1.0 - worst, high: 1.0 - best },
             requests: self.trial.total,
             bad: self.trial.bad_at_most,
@@ -246,6 +261,10 @@ impl SloJudge {
 }
 
 impl Tally {
+    fn good(&self) -> Option<f64> {
+        (self.total > 0.0).then(|| 1.0 - self.bad_at_most / self.total)
+    }
+
     fn add(&mut self, counts: Counts) {
         self.bad += counts.bad;
         self.bad_at_most += counts.bad_at_most;

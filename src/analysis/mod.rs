@@ -25,6 +25,7 @@ pub mod planner;
 pub mod settings;
 pub mod threshold;
 pub mod verdict;
+pub mod words;
 
 #[cfg(test)]
 mod properties;

@@ -59,6 +59,8 @@ pub struct Report {
     pub objective: f64,
     /// The share of good requests of the candidate over the whole trial; `None` before the first request.
     pub good: Option<f64>,
+    /// The same of the stable revision, over the blocks in which both were compared.
+    pub good_of_stable: Option<f64>,
     /// The shares that the data do not rule out (95 %, valid at every look).
     pub interval: Interval,
     /// The candidate's requests over the whole trial.

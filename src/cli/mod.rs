@@ -1,9 +1,10 @@
 //! The command line: one file per subcommand.
 
+mod backtest;
 mod controller;
 mod crds;
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -19,6 +20,8 @@ pub struct Cli {
 enum Command {
     /// Run the operator
     Controller(controller::Args),
+    /// Show what would have been decided on recorded blocks of counts
+    Backtest(backtest::Args),
     /// Print the custom resource definitions as YAML
     Crds,
 }
@@ -28,12 +31,13 @@ impl Cli {
     ///
     /// # Errors
     /// The subcommand's; they are written for the person at the terminal.
-    pub async fn run(self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    pub async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         match self.command {
             Command::Controller(args) => Box::pin(args.run()).await?,
+            Command::Backtest(args) => return Ok(backtest::run(&args)),
             Command::Crds => crds::print(&mut std::io::stdout().lock())?,
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -63,8 +63,6 @@ struct Seen {
     since: Instant,
     /// It has been deleted since.
     vanished: bool,
-    /// It is as this process first found it.
-    first: bool,
 }
 
 /// The Lease is ours.
@@ -180,22 +178,16 @@ impl Contender {
             (Some(lease), Some(seen)) if lease.spec == seen.lease.spec && !seen.vanished => {
                 seen.lease = lease;
             }
-            (Some(lease), seen) => {
-                let first = seen.is_none();
-                *seen = Some(Seen { lease, since: now, vanished: false, first });
-            }
+            (Some(lease), _) => self.seen = Some(Seen { lease, since: now, vanished: false }),
             (None, Some(seen)) if !seen.vanished => (seen.since, seen.vanished) = (now, true),
             (None, _) => {}
         }
     }
 
-    /// Whether the Lease may be taken: nobody holds it, its time is up, our own tenure still runs, or it was ours when this
-    /// process (the same pod, after a crash) first saw it.
-    ///
-    /// That it says our name is not enough later on: a claim whose answer never came may have been applied late, after
-    /// others have led. And what it said before it vanished does not count at all.
+    /// Whether the Lease as last seen is ours (also that of the same pod before a crash), nobody's, or has expired. Once it has
+    /// vanished, what it said counts no more: others may have led since, and only time tells that they do not.
     fn may_claim(&self) -> bool {
-        let Some(Seen { lease, since, vanished, first }) = &self.seen else { return true };
+        let Some(Seen { lease, since, vanished }) = &self.seen else { return true };
         if *vanished {
             return self.held.is_some() || since.elapsed() >= LEASE;
         }
@@ -204,8 +196,7 @@ impl Contender {
         let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
         let lasts =
             seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LEASE, Duration::from_secs);
-        let ours = holder == self.identity && (*first || self.held.is_some());
-        ours || holder.is_empty() || since.elapsed() >= lasts
+        holder == self.identity || holder.is_empty() || since.elapsed() >= lasts
     }
 
     /// Writes ourselves into `lease`, or into a new one.
@@ -227,7 +218,7 @@ impl Contender {
         };
         let sent = Instant::now();
         let lease = self.write(lease, spec).await?;
-        self.seen = Some(Seen { lease, since: Instant::now(), vanished: false, first: false });
+        self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
         self.highest = self.highest.max(epoch);
         let cleared = self.held.as_ref().is_some_and(|held| held.cleared);
         self.held = Some(Held { tenure: Tenure { epoch, until: sent + RENEW_DEADLINE }, cleared });
@@ -303,6 +294,7 @@ impl Contender {
     fn show(&mut self, seat: &watch::Sender<Option<Tenure>>) {
         if self.held.as_ref().is_some_and(|held| held.tenure.until <= Instant::now()) {
             tracing::warn!(lease = self.name, "the lease could not be renewed in time");
+            self.held = None;
         }
         let now = self.held.as_ref().filter(|held| held.cleared).map(|held| held.tenure);
         let before = seat.send_replace(now);

@@ -1,6 +1,6 @@
 //! Bytes from Prometheus' HTTP API → series, or why they are no answer.
 //!
-//! Strict: whatever a sound Prometheus would not say is no answer. `warnings` (and VictoriaMetrics' `isPartial`) mean
+//! Strict: whatever a sound Prometheus would not say is no answer. `warnings` (and `isPartial` of `VictoriaMetrics`) mean
 //! that data may be missing, so they end it; `infos` are notes on style ("not a counter by its name") and are ignored,
 //! as is every field that we do not know. No text of the server gets into a message.
 

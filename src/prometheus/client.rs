@@ -3,7 +3,11 @@
 //! Where a Prometheus is, only the operator's configuration says ([`Endpoint`]). Redirects are not followed, answers are
 //! bounded in size and time, and nothing that a server sends gets into a message but its status code.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -38,7 +42,7 @@ const SERVER_TIMEOUT: &str = "9s";
 const MAX_PIECES: usize = 128;
 
 /// A token is read again when it is older; the kubelet renews projected tokens long before they expire.
-const TOKEN_AGE: Duration = Duration::from_secs(60);
+const TOKEN_AGE: Duration = Duration::from_mins(1);
 
 /// Why there was no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -199,7 +203,7 @@ impl Default for Limits {
 /// The address is none, or the file with certificate authorities cannot be read.
 pub fn connect(endpoint: &Endpoint, limits: Limits) -> Result<Transport, Refused> {
     let base = base(&endpoint.url)?;
-    let mut builder = Client::builder()
+    let builder = Client::builder()
         .user_agent(concat!("seatrial/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
@@ -207,19 +211,15 @@ pub fn connect(endpoint: &Endpoint, limits: Limits) -> Result<Transport, Refused
         .connect_timeout(limits.connect)
         .timeout(limits.total)
         .pool_max_idle_per_host(4);
-    if let Some(file) = &endpoint.ca_file {
-        let unusable = |_| {
-            Refused::new("caFile", "cannot be read: write the path of a PEM file in the operator's container")
-        };
-        let pem = std::fs::read(file).map_err(unusable)?;
-        let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-        if certificates.is_empty() {
-            return Err(Refused::new("caFile", "holds no certificate: write certificate authorities as PEM"));
-        }
-        builder = builder.tls_certs_only(certificates);
-    }
-    let client =
-        builder.build().map_err(|_| Refused::new("caFile", "holds a certificate that cannot be used"))?;
+    let builder = match &endpoint.ca_file {
+        Some(file) => builder.tls_certs_only(authorities(file)?),
+        None if base.starts_with("https:") => builder,
+        // Without this the system's authorities are loaded, and an image that has none could not even use http.
+        None => builder.tls_certs_only([]),
+    };
+    let unusable =
+        "has to name a PEM file with certificate authorities: the system's cannot be used, or these";
+    let client = builder.build().map_err(|_| Refused::new("caFile", unusable))?;
     let token =
         endpoint.bearer_token_file.clone().map(|file| Arc::new(Token { file, read: Mutex::new(None) }));
     let service = service_fn(move |request: Request<Vec<u8>>| {
@@ -227,6 +227,16 @@ pub fn connect(endpoint: &Endpoint, limits: Limits) -> Result<Transport, Refused
         async move { send(client, &base, token.as_deref(), request).await }
     });
     Ok(BoxCloneSyncService::new(service))
+}
+
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Refused> {
+    let unreadable = "cannot be read: write the path of a PEM file in the operator's container";
+    let pem = std::fs::read(file).map_err(|_| Refused::new("caFile", unreadable))?;
+    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(Refused::new("caFile", "holds no certificate: write certificate authorities as PEM"));
+    }
+    Ok(certificates)
 }
 
 fn base(url: &str) -> Result<String, Refused> {
@@ -280,15 +290,18 @@ fn fault(error: &reqwest::Error) -> Fault {
     if error.is_timeout() {
         return Fault::Timeout;
     }
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inner.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| wrapped.is::<rustls::Error>()) {
-            return Fault::Tls;
-        }
-        cause = inner.source();
+    if is_tls(error) {
+        return Fault::Tls;
     }
     if error.is_connect() { Fault::Unreachable } else { Fault::Interrupted }
+}
+
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error does not name the error that it wraps as its source.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|wrapped| is_tls(wrapped))
+        || error.source().is_some_and(is_tls)
 }
 
 /// A bearer token in a file.
@@ -318,3 +331,5 @@ impl Token {
 mod prometheus_tests;
 #[cfg(test)]
 mod server_tests;
+#[cfg(test)]
+mod tls_tests;

@@ -243,7 +243,7 @@ impl ExprVisitor for Placeholders {
         let groups = selector.matchers.or_matchers.iter().flatten();
         for matcher in selector.matchers.matchers.iter().chain(groups) {
             for part in matcher.value.split('$').skip(1) {
-                let word: String = part.chars().take_while(|c| c.is_ascii_alphabetic()).collect();
+                let word: String = part.chars().take_while(char::is_ascii_alphabetic).collect();
                 let known = ["revision", "namespace", "service"].iter().any(|name| word.starts_with(name));
                 if !word.is_empty() && !known {
                     return Err(word);

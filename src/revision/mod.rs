@@ -43,3 +43,6 @@ impl Refusal {
         Self { condition: RESOLVED_REFS, reason, message: message.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

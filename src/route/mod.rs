@@ -17,3 +17,6 @@ pub use http_route::{
 pub use observe::{Acceptance, RouteView, observe};
 pub use render::{in_sync, render};
 pub use shares::{Portion, Share, TOTAL, apportion, shares};
+
+#[cfg(test)]
+mod tests;

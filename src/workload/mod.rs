@@ -12,3 +12,6 @@ pub use covers::covers;
 pub use health::{Health, health};
 pub use objects::{Owner, controller_revision, deployment, service, stable_service};
 pub use trouble::{Trouble, TroubleKind, trouble};
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ addons() {
   kubectl_apply "$cache/crds/gateway.yaml"; kubectl_apply "$cache/crds/contour.yaml"
   kubectl wait --for=condition=Established --timeout=30s crd --all > /dev/null
   kubectl apply -f "$here/manifests/gateway.yaml" > /dev/null
+  kubectl -n infra patch service envoy --subresource=status --type=merge \
+    -p "{\"status\": {\"loadBalancer\": {\"ingress\": [{\"ip\": \"$node\"}]}}}" > /dev/null
   start_contour; start_envoy; start_prometheus
   await 60 'the Gateway infra/public' "$dir/log/contour" \
     eval "kubectl -n infra get gateway public -o jsonpath='{.status.conditions[?(@.type==\"Programmed\")].status}' | grep -q True"
@@ -25,7 +27,8 @@ start_contour() {
 
 start_envoy() {
   alive envoy && return
-  contour bootstrap --xds-address 127.0.0.1 --xds-port 8001 --resources-dir envoy-resources --admin-address="$dir/envoy-admin.sock" envoy.json
+  contour bootstrap --xds-address 127.0.0.1 --xds-port 8001 --resources-dir envoy-resources --admin-address="$dir/envoy-admin.sock" \
+    envoy.json > "$dir/log/envoy" 2>&1
   python3 "$here/lib/envoy_stats.py" envoy.json
   launch_envoy envoy -c envoy.json --service-cluster contour --service-node envoy --concurrency 2 --log-level warning
   await 30 envoy "$dir/log/envoy" curl -sf --unix-socket "$dir/envoy-admin.sock" http://admin/ready

@@ -3,7 +3,7 @@
 # pack ARCHIVE NAME FOLDER [buildah config options]: FOLDER as an image of one layer, in an OCI archive.
 pack() {
   local archive=$1 name=$2 folder=$3; shift 3
-  local store; store=$(mktemp -d "$cache/buildah.XXXXXX")
+  local store; store=$(mktemp -d "$archive.store.XXXXXX")
   local tool=(buildah --storage-driver vfs --root "$store/root" --runroot "$store/run")
   local container code=0
   { container=$("${tool[@]}" from scratch) \
@@ -16,8 +16,8 @@ pack() {
 }
 
 make_pause() {
-  local root; root=$(mktemp -d "$cache/pause.XXXXXX")
-  mkdir -p "$cache/images"
+  local root=$cache/images/pause.root
+  rm -rf "$root"; mkdir -p "$root"
   CGO_ENABLED=0 go build -buildvcs=false -trimpath -o "$root/pause" -ldflags '-s -w' "$here/pause/main.go"
   pack "$cache/images/pause.tar" localhost/pause:1 "$root" --entrypoint '["/pause"]' --user 65535:65535
   rm -rf "$root"
@@ -88,6 +88,8 @@ image_seatrial() {
   [ -x "$binary" ] || die "$binary is not a program"
   need_root
   root=$(mktemp -d "${TMPDIR:-/tmp}/seatrial-image.XXXXXX")
+  # shellcheck disable=SC2064
+  trap "rm -rf '$root' '$root'.tar*" EXIT
   mkdir -p "$root/etc/ssl/certs" "$root/tmp"; chmod 1777 "$root/tmp"
   # A development build carries ten times its size in debug information.
   strip --strip-debug -o "$root/seatrial" "$binary" 2> /dev/null || cp "$binary" "$root/seatrial"
@@ -100,6 +102,5 @@ image_seatrial() {
   chmod 755 "$root"
   pack "$root.tar" "$name" "$root" --user 65532:65532 --entrypoint '["/seatrial"]'
   ( load "$root.tar" "$name" ) | tail -n 1
-  rm -rf "$root" "$root.tar"
   say "$name is in the cluster ($((SECONDS - begun)) s)"
 }

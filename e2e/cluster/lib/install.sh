@@ -43,6 +43,7 @@ install_all() {
   need_root
   mkdir -p "$bin"
   exec 9> "$cache/lock"; flock 9   # two checkouts may install at once
+  rm -rf "$cache"/images/*.store.* "$bin"/new.*   # what a killed run has left
   local go; go=$(go env GOVERSION)
   make_once envoy "$bin/envoy" "$envoy_version" '10 s' make_envoy
   make_once crds "$cache/crds/istio.yaml" "$gateway_module $contour_module $(digest < "$here/istio/go.mod")" '20 s' make_crds

@@ -1,5 +1,7 @@
 //! What a server may say instead of an answer (reliability: a bad response never counts as good).
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -23,7 +25,7 @@ fn at(text: &str) -> String {
     for part in parts {
         let end = part.find(|c: char| !"+-0123456789".contains(c)).unwrap_or(part.len());
         let offset: i64 = part[..end].parse().unwrap_or(0);
-        out += &format!("{}.000{}", UNTIL / 1000 + offset, &part[end..]);
+        let _ = write!(out, "{}.000{}", UNTIL / 1000 + offset, &part[end..]);
     }
     out
 }
