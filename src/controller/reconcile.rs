@@ -155,8 +155,8 @@ impl Controller {
         let now = self.cx.clock.now();
         let answered = self.judge(&mut observed, models, provider, now);
         let mut plan = plan::plan(&observed, now);
-        if plan.reducing {
-            // Before anything is taken away, the unit is read live; what the watches say may be old.
+        if plan.confirm {
+            // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
             self.look_closer(&mut live).await?;
             let mut observed_live = interpret(&live, provider);

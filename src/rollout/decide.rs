@@ -201,15 +201,32 @@ fn pods_lost(model: &Model, around: &Around<'_>, candidate: &str) -> Option<Move
         }
         trouble => {
             let why = trouble.map_or_else(|| "no pod is ready".to_owned(), |t| t.message);
-            rollback(
-                Outcome::Withdrawn,
-                "PodsLost",
-                format!("{why}; it starts again from weight 0"),
-                around.now,
-            )
+            if lost_before(model, candidate) >= LOSSES {
+                let message = format!("its pods were lost under traffic {} times: {why}", LOSSES + 1);
+                rollback(Outcome::RolledBack, "PodsLost", message, around.now)
+            } else {
+                rollback(
+                    Outcome::Withdrawn,
+                    "PodsLost",
+                    format!("{why}; it starts again from weight 0"),
+                    around.now,
+                )
+            }
         }
     };
     Some(Move::Retreat(rollback))
+}
+
+/// A candidate that loses all its pods under traffic starts again so often, then it is rejected: an eviction is no fault
+/// of the revision, a habit is.
+const LOSSES: usize = 2;
+
+/// How often in a row this candidate was withdrawn for that.
+fn lost_before(model: &Model, candidate: &str) -> usize {
+    let history = model.status.history.iter();
+    history
+        .take_while(|r| r.revision == candidate && r.outcome == Outcome::Withdrawn && r.reason == "PodsLost")
+        .count()
 }
 
 fn not_effective(model: &Model, around: &Around<'_>, step: &StepStatus, begun: bool) -> Option<Move> {

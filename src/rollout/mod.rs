@@ -4,6 +4,8 @@
 //! [`shares`] and [`sizes`] (what follows from it for the route and the pods) and [`plan`] (all of it in safety order).
 
 pub mod apply;
+#[cfg(test)]
+mod breadth_tests;
 pub mod decide;
 pub mod evidence;
 pub mod notice;

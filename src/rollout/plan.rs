@@ -29,8 +29,9 @@ pub struct Plan {
     pub split: Option<TrafficSplitStatus>,
     /// What to tell, by model.
     pub notices: Vec<(String, Notice)>,
-    /// Some write takes something away: the unit is read live before it, and planned again (design §3).
-    pub reducing: bool,
+    /// Some write takes something away, or raises a weight: the unit is read live before it, and planned again (design
+    /// §3, S2). A rollback does not wait for that: it needs nothing but the two writes.
+    pub confirm: bool,
     /// Some model is being rolled back: this goes by the lane that nothing else holds up.
     pub urgent: bool,
     /// When to look again if nothing happens.
@@ -127,10 +128,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         writes.push(Write::SplitStatus);
     }
     let next = next(observed, &decided, split, &effective, now);
-    let reducing = writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
     let urgent = statuses.iter().any(|s| s.phase == Phase::RollingBack);
+    let raises = !urgent && route.iter().any(|s| s.weight > view.map_or(0, |v| v.shares.get(&s.revision).copied().unwrap_or(0)));
+    let confirm = raises || writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
     let models = observed.models.iter().map(|m| m.name.clone()).zip(statuses).collect();
-    Plan { writes, models, split: split_status, notices, reducing, urgent, next }
+    Plan { writes, models, split: split_status, notices, confirm, urgent, next }
 }
 
 /// At most one move, requests first.

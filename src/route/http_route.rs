@@ -24,8 +24,7 @@ pub struct HTTPRouteSpec {
     /// Gateways or Services that the route hangs on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parent_refs: Vec<ParentReference>,
-    /// Host names; none: all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Host names; none: all. Written also when empty: what we do not own, our apply could not take back from an editor.
     pub hostnames: Vec<String>,
     /// Ours has exactly one.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -64,6 +64,13 @@ fn a_mesh_route_hangs_on_the_core_service() {
 }
 
 #[test]
+fn a_route_for_all_hosts_says_so() {
+    let wire =
+        serde_json::to_value(render(&split(&json!({"parentRefs": [{"name": "public"}]})), &two())).unwrap();
+    assert_eq!(wire["spec"]["hostnames"], json!([]));
+}
+
+#[test]
 fn a_revision_at_weight_zero_is_not_listed() {
     let shares = [share("iris-aaaaaaaa", "1", 10_000), share("iris-bbbbbbbb", "2", 0)];
     let route = render(&split(&rich()), &shares).unwrap();
@@ -259,8 +266,8 @@ proptest! {
     }
 }
 
-/// What a real API server and a real Contour made of the route: no write is due, and it is accepted. To record it
-/// anew: apply what `RECORD=<folder>` writes by server-side apply, and store `kubectl get -o json`.
+/// What a real API server and a real Contour made of the route: no write is due, and it is accepted. To record it anew,
+/// apply the file that `RECORD=<folder>` writes by server-side apply, beside two Services of the revisions' names.
 #[test]
 fn a_converged_route_costs_no_write() {
     let route = json!({

@@ -142,8 +142,9 @@ fn a_snapshot_that_this_release_would_cut_is_left_alone() {
     assert_eq!(stored(|data| *data = Value::Null), "its data is not a snapshot of seatrial's");
 }
 
-/// What a real API server (1.35) made of each example: no write is due. To record it anew: apply what `RECORD=<folder>`
-/// writes by server-side apply, and store `kubectl get -o json` of each under `fixtures/`.
+/// What a real API server (1.35) made of each example: no write is due. To record it anew, apply each file that
+/// `RECORD=<folder>` writes by `kubectl apply --server-side -o json` into a namespace `render`, and store the answer
+/// under `fixtures/` (at once: its owner does not exist, and the garbage collector takes it away).
 #[rstest]
 fn a_converged_workload_costs_no_write(
     #[values("mlserver", "triton", "vllm", "tfserving", "alone")] name: &str,

@@ -7,7 +7,8 @@ use crate::api::conditions::truncate;
 /// What keeps pods from becoming ready; the first in this order is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TroubleKind {
-    /// A container ends again and again: the kubelet says `CrashLoopBackOff`, or it has ended again after a restart.
+    /// A container ends again and again: it is in `CrashLoopBackOff`; or it has ended with an error after a restart; or
+    /// it has been restarted twice or more, last after an error, and is not ready again.
     CrashLoop,
     /// Its image cannot be pulled.
     ImagePull,
@@ -152,6 +153,9 @@ fn of_container(container: &ContainerStatus) -> Option<Trouble> {
     if container.ready {
         return None;
     }
+    if let Some(ended) = last.filter(|ended| ended.exit_code != 0 && container.restart_count >= 2) {
+        return Some(crash(container, Some(ended)));
+    }
     let started = container.started == Some(true);
     let what = if started {
         "runs, but its readiness probe does not pass"
@@ -182,10 +186,12 @@ fn ending(ended: &ContainerStateTerminated) -> String {
     format!("exited with code {}{reason}{said}", ended.exit_code)
 }
 
-/// The last line that says something, at most 200 characters of it.
+/// The last three lines that say something, the end of them if they are long: a traceback's last line alone is often
+/// only a hint where to read on.
 fn last_words(message: &str) -> String {
-    let line = message.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().take(200).collect()
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let text = lines[lines.len().saturating_sub(3)..].join(" | ");
+    text.chars().skip(text.chars().count().saturating_sub(240)).collect()
 }
 
 fn not_ready(message: String) -> Trouble {
@@ -219,8 +225,8 @@ mod tests {
     #[rstest]
     #[case::backoff(
         container(json!({"restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-            "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "Traceback\nValueError: no model\n"}}})),
-        TroubleKind::CrashLoop, "pod p: container model exited with code 1, saying \"ValueError: no model\", after 3 restarts"
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "Traceback\n  File\n    raise\n\nValueError: no model\n"}}})),
+        TroubleKind::CrashLoop, "pod p: container model exited with code 1, saying \"File | raise | ValueError: no model\", after 3 restarts"
     )]
     #[case::ended_again(
         container(json!({"restartCount": 1, "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}})),
@@ -253,6 +259,10 @@ mod tests {
     #[case::runs_again_after_a_crash(
         container(json!({"started": false, "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 2}}})),
         TroubleKind::NotReady, "pod p: container model has started, but is not up yet; before that it exited with code 2"
+    )]
+    #[case::runs_again_after_many_crashes(
+        container(json!({"started": false, "restartCount": 2, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 2}}})),
+        TroubleKind::CrashLoop, "pod p: container model exited with code 2, after 2 restarts"
     )]
     #[case::creating(
         container(json!({"state": {"waiting": {"reason": "ContainerCreating"}}})),
@@ -296,6 +306,17 @@ mod tests {
         ];
         assert_eq!(trouble(&pods), None);
         assert_eq!(trouble(&[]), None);
+    }
+
+    /// Recorded on a real cluster: MLServer with a wrong setting.
+    #[test]
+    fn a_real_crash_is_told_in_the_servers_own_words() {
+        let list: Value = serde_json::from_str(include_str!("fixtures/crashing.pods.json")).unwrap();
+        let pods: Vec<Pod> = serde_json::from_value(list["items"].clone()).unwrap();
+        let found = trouble(&pods).unwrap();
+        assert_eq!(found.kind, TroubleKind::CrashLoop);
+        assert!(found.message.contains("exited with code 1, saying"), "{}", found.message);
+        assert!(found.message.contains("Input should be a valid integer"), "{}", found.message);
     }
 
     #[test]

@@ -1,0 +1,46 @@
+# `make demo` and `make test` do all the set-up themselves; the rest are their parts.
+
+CLUSTER := e2e/cluster/cluster
+BINARY  := target/debug/seatrial
+
+.PHONY: help demo test check fmt clippy unit chart e2e build up down crds
+
+help:  ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build up  ## the main job on a real cluster, told as it happens; ends in target/demo/report.json
+	$(CLUSTER) exec "$$(.ci/binary demo)"
+
+test: check e2e  ## everything: lints, unit and property tests, chart, then the scenarios on the real cluster
+
+check: fmt clippy unit chart  ## everything that needs no cluster
+
+fmt:  ## formats
+	cargo fmt --check
+
+clippy:  ## lints
+	cargo clippy --all-targets --locked -- -D warnings
+
+unit:  ## all tests that need no cluster
+	cargo test --lib --locked
+
+chart:  ## the chart: lint, schema, rules over what it renders
+	charts/check
+
+e2e: build up  ## the scenarios on the real cluster; SCENARIO=name runs one
+	$(CLUSTER) exec "$$(.ci/binary e2e)"
+
+build:  ## the operator, the scenarios and the demo: one tree, one profile
+	cargo build --locked
+	cargo test --no-run --locked --test e2e --test demo
+
+up:  ## the cluster, with this build's image in it
+	$(CLUSTER) install
+	$(CLUSTER) up
+	$(CLUSTER) image seatrial $(BINARY)
+
+down:  ## ends the cluster and everything in it
+	$(CLUSTER) down
+
+crds:  ## writes crds/ from the types
+	UPDATE=1 cargo test --lib --locked the_files_in_crds

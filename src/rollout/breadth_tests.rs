@@ -1,0 +1,528 @@
+//! Every phase, with a crash after any write and with stale views: breadth first over all that can happen to one model
+//! and its route, each state visited once.
+//!
+//! The world is small and exact: statuses and the route are guarded by version, a reducing plan is made again on a live
+//! read, a crash loses the rest of a plan. What the gateway, the pods, Prometheus and the user do are choices.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    evidence::{Judgement, Observability, ProvenBreach},
+    observed::{Latest, Model, Observed, Route, Split, StableService, Workload},
+    plan::{Plan, Write, plan},
+    requests,
+};
+use crate::{
+    api::v1alpha1::{
+        Duration, ModelDeploymentSpec, ModelDeploymentStatus, Percent, Phase, SloStatus, TrafficSplitSpec,
+        TrafficSplitStatus, VerdictWord,
+    },
+    route::{Acceptance, RouteView},
+};
+
+const FULL: i32 = 2;
+
+/// Everything that lives in the API server, and what the judge would say.
+#[derive(Clone, Debug)]
+struct World {
+    now: Timestamp,
+    status: ModelDeploymentStatus,
+    split: Option<TrafficSplitStatus>,
+    wanted: &'static str,
+    workloads: BTreeMap<String, (i32, i32)>,
+    service: Option<String>,
+    route: Option<(i64, BTreeMap<String, i32>)>,
+    accepted: i64,
+    verdict: Verdict,
+    baked: bool,
+    requests: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Undecided,
+    Pass,
+    Fail,
+    Blind,
+}
+
+/// What may happen next.
+#[derive(Clone, Debug, PartialEq)]
+enum Event {
+    /// The controller runs and dies after so many writes that changed something.
+    Run(usize),
+    /// It runs on what it saw one event ago.
+    Stale,
+    Ready(&'static str),
+    Lost(&'static str),
+    Accept,
+    Judge(Verdict),
+    Wait(i64),
+    Want(&'static str),
+    Ask(&'static str),
+    SplitDeleted,
+}
+
+fn split_spec() -> TrafficSplitSpec {
+    serde_json::from_value(json!({
+        "route": {"httpRoute": {"parentRefs": [{"name": "public"}], "timeouts": {"request": "5s"}}},
+        "backends": [{"modelDeploymentRef": {"name": "iris"}}],
+        "strategy": {"canary": {"rollbackWindow": "10s", "steps": [
+            {"weight": "10%", "bake": "5s", "maxDuration": "60s"},
+            {"weight": "50%", "bake": "5s", "maxDuration": "60s", "approval": "Required"}]}},
+        "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
+        "analysis": {"holdBudget": "20s"}
+    }))
+    .unwrap()
+}
+
+fn model_spec() -> ModelDeploymentSpec {
+    serde_json::from_value(json!({"template": {}, "replicas": FULL, "progressDeadline": "100s"})).unwrap()
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            status: ModelDeploymentStatus::default(),
+            split: Some(TrafficSplitStatus::default()),
+            wanted: "a",
+            workloads: BTreeMap::new(),
+            service: None,
+            route: None,
+            accepted: 0,
+            verdict: Verdict::Undecided,
+            baked: false,
+            requests: BTreeMap::new(),
+        }
+    }
+
+    fn observed(&self) -> Observed {
+        let split = self.split.clone().map(|status| Split {
+            name: "iris".to_owned(),
+            generation: 1,
+            spec: split_spec(),
+            status,
+            refused: None,
+            unresolved: None,
+            frozen: false,
+            route: self.route.as_ref().map_or(Route::Absent, |(generation, shares)| {
+                let accepted = self.accepted >= *generation;
+                let parent = || Acceptance::Pending { parent: "Gateway public".to_owned() };
+                let acceptance = if accepted { Acceptance::Accepted } else { parent() };
+                Route::Live(RouteView { generation: *generation, shares: shares.clone(), acceptance })
+            }),
+            propagation: Duration::from_secs(2),
+        });
+        Observed { split, models: vec![self.model()] }
+    }
+
+    fn model(&self) -> Model {
+        let workload = |(name, (desired, ready)): (&String, &(i32, i32))| {
+            let created = Some(self.now - SignedDuration::from_secs(if name == "a" { 9 } else { 5 }));
+            let workload = Workload {
+                version: name.clone(),
+                created,
+                deployed: true,
+                desired: *desired,
+                ready: *ready,
+                trouble: None,
+            };
+            (name.clone(), workload)
+        };
+        Model {
+            name: "iris".to_owned(),
+            generation: 1,
+            spec: model_spec(),
+            latest: Ok(Latest { revision: self.wanted.to_owned(), version: self.wanted.to_owned() }),
+            workloads: self.workloads.iter().map(workload).collect(),
+            service: self.service.clone().map_or(StableService::Absent, StableService::On),
+            requests: requests::pending(&self.requests, &self.status),
+            judgement: self.judgement(),
+            status: self.status.clone(),
+        }
+    }
+
+    fn judgement(&self) -> Judgement {
+        let Some(step) = &self.status.step else { return Judgement::default() };
+        let begun = step.starts.last().is_some_and(|s| s.index == step.index);
+        let word = match self.verdict {
+            Verdict::Undecided => VerdictWord::Undecided,
+            Verdict::Pass => VerdictWord::Pass,
+            Verdict::Fail => VerdictWord::Fail,
+            Verdict::Blind => VerdictWord::Unobservable,
+        };
+        let name = "availability".to_owned();
+        let has_weight = step.entered.is_some();
+        Judgement {
+            slos: vec![SloStatus {
+                name: name.clone(),
+                verdict: word,
+                estimate: None,
+                interval: None,
+                requests: 0,
+                requests_needed: None,
+                message: String::new(),
+            }],
+            breach: (self.verdict == Verdict::Fail && has_weight)
+                .then(|| ProvenBreach { slo: name, message: "bad".to_owned() }),
+            pass: self.verdict == Verdict::Pass && begun,
+            baked: Duration::from_secs(if self.baked && begun { 3600 } else { 0 }),
+            observability: if self.verdict == Verdict::Blind {
+                Observability::No("Prometheus is away".to_owned())
+            } else {
+                Observability::Yes
+            },
+            publish: false,
+            next: None,
+        }
+    }
+
+    /// Carries out at most `limit` writes that change something; what was read is checked as the API server does.
+    fn act(&mut self, seen: &World, limit: usize) {
+        let mut made: Plan = plan(&seen.observed(), self.now);
+        let mut basis = seen.clone();
+        if made.confirm {
+            basis = self.clone();
+            made = plan(&basis.observed(), self.now);
+        }
+        let mut left = limit;
+        for write in &made.writes {
+            let before = self.clone();
+            if left == 0 || !self.write(write, &made, &basis) {
+                return;
+            }
+            if self.key() != before.key() {
+                left -= 1;
+                self.check(&before, write);
+            }
+        }
+    }
+
+    /// One write; false when the API server refuses it.
+    fn write(&mut self, write: &Write, made: &Plan, basis: &World) -> bool {
+        match write {
+            Write::Status { .. } => {
+                let new = made.models["iris"].clone();
+                if new != basis.status {
+                    if self.status != basis.status {
+                        return false;
+                    }
+                    self.status = new;
+                }
+            }
+            Write::SplitStatus => {
+                let new = made.split.clone();
+                if new != basis.split {
+                    if self.split != basis.split {
+                        return false;
+                    }
+                    self.split = new;
+                }
+            }
+            Write::Snapshot { revision, .. } => {
+                self.workloads.entry(revision.clone()).or_insert((0, 0));
+            }
+            Write::Service { .. } => {}
+            Write::StableService { revision, .. } => self.service = Some(revision.clone()),
+            Write::Deployment { revision, replicas, .. } => {
+                let seen = basis.workloads.get(revision).copied().unwrap_or((0, 0));
+                if *replicas < seen.0 && self.workloads.get(revision) != Some(&seen) {
+                    return false;
+                }
+                if *replicas != seen.0 {
+                    let live = self.workloads.entry(revision.clone()).or_insert((0, 0));
+                    *live = (*replicas, live.1.min(*replicas));
+                }
+            }
+            Write::Delete { revision, .. } => {
+                self.workloads.remove(revision);
+            }
+            Write::Route(shares) => {
+                let shares: BTreeMap<String, i32> =
+                    shares.iter().map(|s| (s.revision.clone(), s.weight)).collect();
+                let seen = basis.route.as_ref();
+                if seen.map(|r| &r.1) != Some(&shares) {
+                    if self.route.as_ref() != seen || self.split.is_none() {
+                        return false;
+                    }
+                    self.route = Some((seen.map_or(1, |r| r.0 + 1), shares));
+                }
+            }
+        }
+        true
+    }
+
+    /// What must hold after every single write (the numbers are reliability.md's).
+    fn check(&self, before: &World, write: &Write) {
+        let empty = BTreeMap::new();
+        let shares = self.route.as_ref().map_or(&empty, |r| &r.1);
+        let was = before.route.as_ref().map_or(&empty, |r| &r.1);
+        if !shares.is_empty() {
+            assert_eq!(shares.values().sum::<i32>(), 10_000, "S1: weights sum to the whole: {shares:?}");
+            assert!(shares.values().all(|w| *w > 0), "S1: no weight of 0 is written: {shares:?}");
+        }
+        let candidate = self.status.candidate_revision.clone().unwrap_or_default();
+        for (revision, weight) in shares {
+            let before_weight = was.get(revision).copied().unwrap_or(0);
+            if *weight <= before_weight {
+                continue;
+            }
+            let (_, ready) = self.workloads.get(revision).copied().unwrap_or((0, 0));
+            // A rollback does not stop to read: it goes by what the watches said a moment ago.
+            assert!(ready > 0 || self.status.phase == Phase::RollingBack, "S2: {revision} rises to {weight} with no pod ready ({write:?})");
+            let rejected = self.status.rejected.iter().any(|r| r.revision == *revision);
+            assert!(!rejected, "S12: {revision} is rejected and rises");
+            if *revision == candidate {
+                let allowed = self.status.step.as_ref().map_or(0, |s| s.weight.ppm() / 100);
+                assert!(*weight <= allowed, "S8: {revision} rises to {weight}, its step allows {allowed}");
+                let holds = matches!(self.status.phase, Phase::Progressing | Phase::Watching);
+                assert!(holds, "S7: {revision} rises in {:?}", self.status.phase);
+            }
+        }
+        for (revision, (desired, _)) in &before.workloads {
+            let (now, _) = self.workloads.get(revision).copied().unwrap_or((0, 0));
+            if now < *desired {
+                let served = shares.contains_key(revision) && self.split.is_some();
+                assert!(!served, "S4/S16: {revision} shrinks while it has weight");
+                assert!(self.status.stable_revision.as_deref() != Some(revision), "S4: stable shrinks");
+                let settled =
+                    self.route.as_ref().is_none_or(|r| self.accepted >= r.0) || self.split.is_none();
+                assert!(settled, "S16: {revision} shrinks before the route without it is effective");
+            }
+        }
+    }
+
+    fn happen(&mut self, event: &Event, seen: &World) {
+        match event {
+            Event::Run(writes) => {
+                let basis = self.clone();
+                self.act(&basis, *writes);
+            }
+            Event::Stale => {
+                // The judge and the clock are the process's own; only objects are stale.
+                let mut basis = seen.clone();
+                (basis.now, basis.verdict, basis.baked) = (self.now, self.verdict, self.baked);
+                self.act(&basis, usize::MAX);
+            }
+            Event::Ready(revision) => {
+                if let Some(w) = self.workloads.get_mut(*revision) {
+                    w.1 = w.0;
+                }
+            }
+            Event::Lost(revision) => {
+                if let Some(w) = self.workloads.get_mut(*revision) {
+                    w.1 = 0;
+                }
+            }
+            Event::Accept => self.accepted = self.route.as_ref().map_or(0, |r| r.0),
+            Event::Judge(verdict) => (self.verdict, self.baked) = (*verdict, *verdict == Verdict::Pass),
+            Event::Wait(seconds) => self.now += SignedDuration::from_secs(*seconds),
+            Event::Want(revision) => self.wanted = revision,
+            Event::Ask(verb) => {
+                let revision = self.status.candidate_revision.clone().unwrap_or_else(|| "b".to_owned());
+                let value = json!({"revision": revision, "step": 1}).to_string();
+                self.requests.insert(format!("{}{verb}", requests::PREFIX), value);
+            }
+            Event::SplitDeleted => {
+                self.split = None;
+                self.route = None;
+            }
+        }
+    }
+
+    /// The state without the names of moments: how long ago is what counts, and only up to two minutes.
+    fn key(&self) -> String {
+        let age = |text: &str| -> Option<String> {
+            let at: Timestamp = text.parse().ok()?;
+            Some(format!("-{}s", self.now.duration_since(at).as_secs().min(120)))
+        };
+        fn walk(value: &mut Value, age: &impl Fn(&str) -> Option<String>) {
+            match value {
+                Value::String(text) => {
+                    if let Some(shorter) = age(text) {
+                        *text = shorter;
+                    }
+                }
+                Value::Array(all) => all.iter_mut().for_each(|v| walk(v, age)),
+                Value::Object(all) => all.values_mut().for_each(|v| walk(v, age)),
+                _ => {}
+            }
+        }
+        let mut value = json!([self.status, self.split]);
+        for gone in ["history", "attempt", "conditions", "message"] {
+            value[0].as_object_mut().unwrap().remove(gone);
+        }
+        if let Some(split) = value[1].as_object_mut() {
+            split.remove("conditions");
+            split.remove("message");
+            if let Some(route) = split.get_mut("route").filter(|r| !r.is_null()) {
+                let behind =
+                    self.route.as_ref().map_or(0, |r| r.0) - route["generation"].as_i64().unwrap_or(0);
+                route["generation"] = json!(behind);
+            }
+        }
+        walk(&mut value, &age);
+        let shares = self.route.as_ref().map(|r| &r.1);
+        let unaccepted = self.route.as_ref().is_some_and(|r| self.accepted < r.0);
+        let rest =
+            (&self.workloads, &self.service, shares, unaccepted, self.verdict, self.baked, self.wanted);
+        format!("{value} {rest:?} {:?}", self.requests.keys())
+    }
+}
+
+/// All that may happen in a state, the controller first.
+fn events(world: &World) -> Vec<Event> {
+    let mut all = vec![Event::Run(usize::MAX), Event::Run(1), Event::Run(2), Event::Stale];
+    all.extend([Event::Ready("a"), Event::Ready("b"), Event::Lost("b"), Event::Accept]);
+    all.extend([Verdict::Pass, Verdict::Fail, Verdict::Undecided, Verdict::Blind].map(Event::Judge));
+    all.extend([Event::Wait(6), Event::Wait(110), Event::Want("b"), Event::Want("a"), Event::Want("c")]);
+    if world.requests.is_empty() {
+        all.extend(["approve", "abort", "pause", "promote"].map(Event::Ask));
+    }
+    if world.split.is_some() && world.status.stable_revision.is_some() {
+        all.push(Event::SplitDeleted);
+    }
+    all
+}
+
+/// From here on everything goes well: whatever was going on comes to an end, and stays there.
+fn settles(world: &World) -> Phase {
+    let mut world = world.clone();
+    world.verdict = Verdict::Pass;
+    world.baked = true;
+    for _ in 0..120 {
+        for revision in ["a", "b", "c"] {
+            world.happen(&Event::Ready(revision), &world.clone());
+        }
+        world.happen(&Event::Accept, &world.clone());
+        if world.status.phase == Phase::Paused && world.requests.len() < 3 {
+            let revision = world.status.candidate_revision.clone().unwrap_or_default();
+            for (verb, n) in [("approve", 1), ("resume", 2)] {
+                let value = json!({"revision": revision, "step": 1, "by": n.to_string()}).to_string();
+                world.requests.insert(format!("{}{verb}", requests::PREFIX), value);
+            }
+        }
+        world.happen(&Event::Run(usize::MAX), &world.clone());
+        world.now += SignedDuration::from_secs(7);
+    }
+    let before = world.key();
+    world.happen(&Event::Run(usize::MAX), &world.clone());
+    assert_eq!(before, world.key(), "a settled state is a fixed point");
+    let served = world.split.is_none() || world.route.is_some();
+    assert!(served, "a settled state has its route");
+    world.status.phase
+}
+
+#[test]
+fn every_phase_survives_crashes_and_stale_views() {
+    let (depth, most) = (11, 30_000);
+    let start = World::new();
+    let mut seen = BTreeSet::from([start.key()]);
+    let mut phases = BTreeSet::new();
+    let mut ends = BTreeMap::new();
+    let mut queue = VecDeque::from([(start.clone(), start, 0)]);
+    // Seeds from the middle of a rollout: breadth first from the beginning alone would spend itself on the start.
+    for prefix in prefixes() {
+        let (before, world) = prefix;
+        if seen.insert(world.key()) {
+            queue.push_back((before, world, depth - 4));
+        }
+    }
+    let mut checked = 0;
+    while let Some((before, world, at)) = queue.pop_front() {
+        phases.insert(world.status.phase);
+        checked += 1;
+        if checked % 7 == 0 {
+            *ends.entry(settles(&world)).or_insert(0) += 1;
+        }
+        if at >= depth || seen.len() > most {
+            continue;
+        }
+        for event in events(&world) {
+            let mut next = world.clone();
+            next.happen(&event, &before);
+            if seen.insert(next.key()) {
+                queue.push_back((world.clone(), next, at + 1));
+            }
+        }
+    }
+    assert_eq!(phases.len(), 8, "all phases were reached: {phases:?}");
+    assert!(
+        ends.keys().all(|p| matches!(p, Phase::Stable | Phase::RolledBack)),
+        "every state comes to an end: {ends:?}"
+    );
+    assert!(checked > 15_000, "only {checked} states");
+}
+
+/// A rollout that goes well, one event after the other; each state with the one before it.
+fn prefixes() -> Vec<(World, World)> {
+    let mut world = World::new();
+    let mut all = vec![];
+    let run = Event::Run(usize::MAX);
+    let mut script = vec![
+        run.clone(),
+        Event::Ready("a"),
+        run.clone(),
+        Event::Accept,
+        run.clone(),
+        Event::Wait(6),
+        run.clone(),
+    ];
+    script.extend([
+        Event::Want("b"),
+        run.clone(),
+        Event::Ready("b"),
+        run.clone(),
+        Event::Accept,
+        run.clone(),
+        Event::Wait(6),
+    ]);
+    script.extend([
+        run.clone(),
+        Event::Judge(Verdict::Pass),
+        run.clone(),
+        run.clone(),
+        Event::Ready("b"),
+        run.clone(),
+    ]);
+    script.extend([
+        Event::Accept,
+        run.clone(),
+        Event::Wait(6),
+        run.clone(),
+        run.clone(),
+        Event::Ask("approve"),
+        run.clone(),
+    ]);
+    script.extend([
+        run.clone(),
+        run.clone(),
+        Event::Ready("b"),
+        run.clone(),
+        Event::Accept,
+        run.clone(),
+        Event::Wait(6),
+        run.clone(),
+    ]);
+    script.extend([run.clone(), Event::Wait(6), run.clone(), run]);
+    for event in script {
+        let before = world.clone();
+        world.happen(&event, &before.clone());
+        all.push((before, world.clone()));
+    }
+    assert_eq!(world.status.stable_revision.as_deref(), Some("b"), "{:?}", world.status);
+    all
+}
+
+#[test]
+fn a_good_candidate_is_promoted_and_the_old_one_drained() {
+    let (_, world) = prefixes().pop().unwrap();
+    assert_eq!(world.status.phase, Phase::Stable);
+    assert_eq!(world.status.history[0].revision, "b");
+    assert_eq!(world.route.as_ref().unwrap().1, BTreeMap::from([("b".to_owned(), 10_000)]));
+    assert_eq!(Percent::ALL.ppm() / 100, 10_000);
+}
