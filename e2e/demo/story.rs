@@ -36,6 +36,8 @@ pub async fn tell() -> Outcome<Report> {
     let mut screen = Screen::new();
     let cluster = Cluster::connect().await?;
     let operator = Operator::of(&cluster);
+    screen.act("removing what an earlier run left");
+    Scene::sweep(&cluster).await?;
     screen.act("installing the operator with Helm: charts/seatrial");
     operator.install(&[]).await?;
     // The tag is the same for every build: without a restart an earlier build would go on.
@@ -43,7 +45,6 @@ pub async fn tell() -> Outcome<Report> {
     cluster.apply_runtimes().await?;
 
     screen.act("serving iris 1.0.0: examples/model-deployment.yaml, examples/traffic-split.yaml");
-    Scene::remove(&cluster, "demo").await?;
     let scene = Arc::new(Scene::in_namespace(&cluster, "demo", MODEL_DEPLOYMENT).await?);
     scene.apply(MODEL_DEPLOYMENT).await?;
     scene.apply(TRAFFIC_SPLIT).await?;

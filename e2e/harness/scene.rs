@@ -92,6 +92,19 @@ impl Scene {
         Ok(())
     }
 
+    /// Removes the namespaces of earlier runs.
+    pub async fn sweep(cluster: &Cluster) -> Outcome {
+        let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+        let old = namespaces.list(&ListParams::default().labels(&format!("{LABEL}=true"))).await?;
+        for namespace in &old {
+            Self::delete(cluster, &namespace.name_any()).await?;
+        }
+        for namespace in &old {
+            super::until_gone(&namespaces, &namespace.name_any(), Duration::from_mins(2)).await?;
+        }
+        Ok(())
+    }
+
     /// The Host name of this scenario's route.
     pub fn host(&self) -> String {
         format!("{}.example.com", self.namespace)

@@ -273,7 +273,10 @@ impl World {
             }
             let (_, ready) = self.workloads.get(revision).copied().unwrap_or((0, 0));
             // A rollback does not stop to read: it goes by what the watches said a moment ago.
-            assert!(ready > 0 || self.status.phase == Phase::RollingBack, "S2: {revision} rises to {weight} with no pod ready ({write:?})");
+            assert!(
+                ready > 0 || self.status.phase == Phase::RollingBack,
+                "S2: {revision} rises to {weight} with no pod ready ({write:?})"
+            );
             let rejected = self.status.rejected.iter().any(|r| r.revision == *revision);
             assert!(!rejected, "S12: {revision} is rejected and rises");
             if *revision == candidate {

@@ -129,7 +129,10 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     }
     let next = next(observed, &decided, split, &effective, now);
     let urgent = statuses.iter().any(|s| s.phase == Phase::RollingBack);
-    let raises = !urgent && route.iter().any(|s| s.weight > view.map_or(0, |v| v.shares.get(&s.revision).copied().unwrap_or(0)));
+    let raises = !urgent
+        && route
+            .iter()
+            .any(|s| s.weight > view.map_or(0, |v| v.shares.get(&s.revision).copied().unwrap_or(0)));
     let confirm = raises || writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
     let models = observed.models.iter().map(|m| m.name.clone()).zip(statuses).collect();
     Plan { writes, models, split: split_status, notices, confirm, urgent, next }
