@@ -290,6 +290,15 @@ impl Scene {
         Ok(status)
     }
 
+    /// Waits until the weight of step `index` is effective and its bake has begun.
+    pub async fn until_begun(&self, index: i32) -> Outcome {
+        let sentence = format!("step {index} has begun");
+        let begun = |s: &ModelDeploymentStatus| {
+            s.step.as_ref().is_some_and(|s| s.starts.iter().any(|start| start.index == index))
+        };
+        self.until_status(&sentence, 30, begun).await.map(drop)
+    }
+
     /// Waits until the route is so (`None`: there is none).
     pub async fn until_route(
         &self,

@@ -46,10 +46,7 @@ async fn given_trial(scene: &Scene) -> Outcome {
     scene.given_stable().await?;
     scene.when_version("2.0.0").await?;
     scene.until_step(0, 2000, 60).await?;
-    scene
-        .until_status("its step has begun", 30, |s| s.step.as_ref().is_some_and(|s| !s.starts.is_empty()))
-        .await?;
-    Ok(())
+    scene.until_begun(0).await
 }
 
 async fn upgrade(scene: &Scene) -> Outcome {

@@ -60,7 +60,9 @@ pub const RETRY: Scenario = Scenario {
 async fn given_trial(scene: &Scene) -> Outcome {
     scene.given_stable().await?;
     scene.when_version("2.0.0").await?;
-    scene.until_step(0, 2000, 60).await.map(drop)
+    scene.until_step(0, 2000, 60).await?;
+    // A pause holds the weight that is effective.
+    scene.until_begun(0).await
 }
 
 /// The outcome of the newest request for `verb`, once it is handled.
