@@ -11,17 +11,23 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => code,
         Err(error) => {
-            // The whole chain: the outermost says what was being done, the innermost why it did not work.
-            eprint!("seatrial: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprint!(": {cause}");
-                source = cause.source();
-            }
-            eprintln!();
+            eprintln!("seatrial: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The outermost error says what was being done, the innermost why it did not work; a few repeat their source.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {

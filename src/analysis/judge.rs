@@ -48,29 +48,31 @@ struct Tally {
     blocks: f64,
 }
 
-/// Natural logarithms of all e-values, as they stand after the last block.
+/// Natural logarithms of the e-values that decisions rest on, as they stand after the last block: without the
+/// [`Settings::leave_out`] most incriminating blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evidence {
     /// Against the objective.
-    pub objective: Strength,
+    pub objective: f64,
     /// Against "at most as bad as stable, times the tolerance".
-    pub guard: Strength,
+    pub guard: f64,
     /// Against "at most as bad as stable".
-    pub blame: Strength,
-    /// For this step's health.
+    pub blame: f64,
+    /// For this step's health; on all its blocks.
     pub health: f64,
-    /// What a rollback rests on: the average of `min(objective, blame)` and `guard`, trimmed. 0 or more only if the
-    /// data speak against the candidate.
+    /// What a rollback rests on: the average of `min(objective, blame)` and `guard`.
     pub combined: f64,
 }
 
-/// Evidence on all blocks, and without the most incriminating ones.
+/// The same on all blocks, for people who want to see what the most incriminating ones weigh.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Strength {
-    /// On all blocks.
-    pub raw: f64,
-    /// Without the [`Settings::leave_out`] most incriminating blocks: what decisions rest on.
-    pub trimmed: f64,
+pub struct Untrimmed {
+    /// Against the objective.
+    pub objective: f64,
+    /// Against "at most as bad as stable, times the tolerance".
+    pub guard: f64,
+    /// Against "at most as bad as stable".
+    pub blame: f64,
 }
 
 impl SloJudge {
@@ -158,20 +160,23 @@ impl SloJudge {
     /// Blame needs somebody to share with: it is asked for only if stable has answered requests in this trial, and
     /// not at 100 %.
     pub fn evidence(&self) -> Evidence {
-        let strength = |process: &EProcess| Strength { raw: process.raw(), trimmed: process.trimmed() };
         let (objective, guard, blame) =
-            (strength(&self.objective), strength(&self.guard), strength(&self.blame));
+            (self.objective.trimmed(), self.guard.trimmed(), self.blame.trimmed());
         let mut evidence = Evidence { objective, guard, blame, health: self.health.log_e(), combined: 0.0 };
         let own = self.own_breach(&evidence);
-        let both = log_add_exp(own, guard.trimmed) - std::f64::consts::LN_2;
+        let both = log_add_exp(own, guard) - std::f64::consts::LN_2;
         evidence.combined = if self.settings.compare { both } else { own };
         evidence
     }
 
+    /// The evidence on all blocks.
+    pub fn untrimmed(&self) -> Untrimmed {
+        Untrimmed { objective: self.objective.raw(), guard: self.guard.raw(), blame: self.blame.raw() }
+    }
+
     /// Evidence that the objective is broken and that it is the candidate's doing.
     fn own_breach(&self, evidence: &Evidence) -> f64 {
-        let objective = evidence.objective.trimmed;
-        if self.is_attributable() { objective.min(evidence.blame.trimmed) } else { objective }
+        if self.is_attributable() { evidence.objective.min(evidence.blame) } else { evidence.objective }
     }
 
     fn stable_answers(&self) -> bool {
@@ -194,7 +199,7 @@ impl SloJudge {
         if log_e >= breach {
             return Verdict::Fail(self.breach(evidence, log_e));
         }
-        if evidence.objective.trimmed >= breach {
+        if evidence.objective >= breach {
             // Broken for certain, so it cannot pass; either stable shares it, or the rest of the proof is on its way.
             let shared = self.own_breach(evidence) < breach;
             return Verdict::Inconclusive(if shared { Why::SharedWithStable } else { Why::Undecided });
@@ -212,7 +217,7 @@ impl SloJudge {
     fn breach(&self, evidence: &Evidence, log_e: f64) -> Breach {
         // What is proven by itself is named first: the objective is what the user wrote.
         let own = self.own_breach(evidence);
-        let by_objective = own >= (1.0 / self.settings.alpha).ln() || own >= evidence.guard.trimmed;
+        let by_objective = own >= (1.0 / self.settings.alpha).ln() || own >= evidence.guard;
         let cause =
             if by_objective || !self.settings.compare { Cause::Objective } else { Cause::WorseThanStable };
         Breach { cause, one_in: log_e.exp() }

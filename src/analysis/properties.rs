@@ -153,12 +153,12 @@ proptest! {
             worse[at].candidate = Some(Counts::exact(counts.bad + 1.0, counts.total));
         }
         let (before, after) = (judged(&blocks, &settings(kappa)), judged(&worse, &settings(kappa)));
-        prop_assert!(after.evidence().objective.raw >= before.evidence().objective.raw - 1e-9);
+        prop_assert!(after.untrimmed().objective >= before.untrimmed().objective - 1e-9);
         prop_assert!(after.evidence().health <= before.evidence().health + 1e-9);
         // The comparison's tempering looks at the bad requests of the block, so only without it.
         let (before, after) = (judged(&blocks, &settings(0.0)), judged(&worse, &settings(0.0)));
-        prop_assert!(after.evidence().blame.raw >= before.evidence().blame.raw - 1e-9);
-        prop_assert!(after.evidence().guard.raw >= before.evidence().guard.raw - 1e-9);
+        prop_assert!(after.untrimmed().blame >= before.untrimmed().blame - 1e-9);
+        prop_assert!(after.untrimmed().guard >= before.untrimmed().guard - 1e-9);
     }
 
     #[test]
@@ -258,7 +258,7 @@ proptest! {
         }
         let evidence = judge.evidence();
         prop_assert!(evidence.combined.is_finite() && evidence.health.is_finite());
-        prop_assert!(evidence.objective.raw.is_finite() && evidence.blame.trimmed.is_finite());
+        prop_assert!(judge.untrimmed().objective.is_finite() && evidence.blame.is_finite());
     }
 
     #[test]

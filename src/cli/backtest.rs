@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use textplots::{Chart, Plot, Shape};
 
 use crate::analysis::counts::{Block, Counts};
-use crate::analysis::judge::{Evidence, SloJudge, Strength};
+use crate::analysis::judge::{Evidence, SloJudge, Untrimmed};
 use crate::analysis::settings::{Kappa, Settings};
 use crate::analysis::verdict::{Verdict, Why};
 use crate::analysis::words;
@@ -185,6 +185,7 @@ struct Row {
     t: Timestamp,
     block: Block,
     evidence: Evidence,
+    untrimmed: Untrimmed,
     verdict: Verdict,
 }
 
@@ -196,7 +197,8 @@ fn judge(args: &Args, blocks: &[(Timestamp, Block)]) -> Result<Vec<Row>, Error> 
         .map(|&(t, block)| {
             judge.fold(&block);
             step = block.step.unwrap_or(step);
-            Row { t, block, evidence: judge.evidence(), verdict: judge.verdict(step) }
+            let (evidence, untrimmed) = (judge.evidence(), judge.untrimmed());
+            Row { t, block, evidence, untrimmed, verdict: judge.verdict(step) }
         })
         .collect())
 }
@@ -238,18 +240,12 @@ struct PrintedStrength {
     trim: f64,
 }
 
-impl From<Strength> for PrintedStrength {
-    fn from(strength: Strength) -> Self {
-        Self { raw: strength.raw, trim: strength.trimmed }
-    }
-}
-
 impl From<&Row> for Printed {
     fn from(row: &Row) -> Self {
         Self {
             t: row.t,
-            fail: row.evidence.objective.into(),
-            compare: row.evidence.guard.into(),
+            fail: PrintedStrength { raw: row.untrimmed.objective, trim: row.evidence.objective },
+            compare: PrintedStrength { raw: row.untrimmed.guard, trim: row.evidence.guard },
             pass: row.evidence.health,
             combined: row.evidence.combined,
             verdict: word(&row.verdict),
@@ -280,7 +276,7 @@ fn page(args: &Args, rows: &[Row]) -> Result<String, Error> {
     ];
     for (title, powers, level) in plots {
         let limit = -level.fraction().log10();
-        let _ = writeln!(page, "\nevidence of {title} 10^{limit:.1} (zeros of \"by chance once in 1 0..0\")");
+        let _ = writeln!(page, "\n{title} {limit:.1}; as the power of ten of N in \"by chance once in N\"");
         page.push_str(&plot(&powers, limit));
     }
     let decided =

@@ -1,6 +1,6 @@
 //! `seatrial controller`: the operator.
 
-use std::{collections::BTreeMap, env, fs, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, env, fs, io, net::SocketAddr, path::PathBuf, pin::Pin, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -147,9 +147,9 @@ impl Args {
     }
 }
 
-fn part<F>(name: &'static str, task: impl FnOnce(CancellationToken) -> F) -> Part<F> {
+fn part<F>(name: &'static str, task: impl FnOnce(CancellationToken) -> F) -> Part<Pin<Box<F>>> {
     let stop = CancellationToken::new();
-    Part { name, task: task(stop.clone()), stop }
+    Part { name, task: Box::pin(task(stop.clone())), stop }
 }
 
 /// A pod's name is unique; a host may run several processes.

@@ -65,6 +65,19 @@ struct Seen {
     vanished: bool,
 }
 
+impl Seen {
+    fn holder(&self) -> &str {
+        self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+    }
+
+    /// When its holder's time is up.
+    fn expires(&self) -> Instant {
+        let seconds = self.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+        let lasts = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+        self.since + if self.vanished { LEASE } else { lasts.unwrap_or(LEASE) }
+    }
+}
+
 /// The Lease is ours.
 struct Held {
     tenure: Tenure,
@@ -128,7 +141,7 @@ impl Contender {
 
     /// Waits for the next round. Meanwhile a tenure that is over ends, and one whose floor is heard begins.
     async fn pause(&mut self, seat: &watch::Sender<Option<Tenure>>) {
-        let next = Instant::now() + self.jitter.spread(RETRY);
+        let next = self.next_round();
         loop {
             let (end, asking) = (self.end(), self.asking.as_mut());
             tokio::select! {
@@ -142,6 +155,14 @@ impl Contender {
             }
             self.show(seat);
         }
+    }
+
+    /// In two seconds or so; for a standby, at the latest at the moment when the holder's time is up.
+    fn next_round(&self) -> Instant {
+        let now = Instant::now();
+        let usual = now + self.jitter.spread(RETRY);
+        let up = self.seen.as_ref().filter(|_| self.held.is_none()).map(Seen::expires);
+        up.filter(|up| *up > now).map_or(usual, |up| up.min(usual))
     }
 
     /// One attempt to renew or to take the Lease.
@@ -187,16 +208,12 @@ impl Contender {
     /// Whether the Lease as last seen is ours (also that of the same pod before a crash), nobody's, or has expired. Once it has
     /// vanished, what it said counts no more: others may have led since, and only time tells that they do not.
     fn may_claim(&self) -> bool {
-        let Some(Seen { lease, since, vanished }) = &self.seen else { return true };
-        if *vanished {
-            return self.held.is_some() || since.elapsed() >= LEASE;
-        }
-        let spec = lease.spec.as_ref();
-        let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
-        let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-        let lasts =
-            seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LEASE, Duration::from_secs);
-        holder == self.identity || holder.is_empty() || since.elapsed() >= lasts
+        let Some(seen) = &self.seen else { return true };
+        let own = match seen.holder() {
+            _ if seen.vanished => self.held.is_some(),
+            holder => holder.is_empty() || holder == self.identity,
+        };
+        own || seen.expires() <= Instant::now()
     }
 
     /// Writes ourselves into `lease`, or into a new one.

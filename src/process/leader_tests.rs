@@ -199,7 +199,7 @@ async fn a_leader_that_is_cut_off_stops_before_the_standby_takes_over() {
     let tenure = b.tenure().await;
     assert_eq!(tenure.epoch, 2);
     let took = renewed.elapsed();
-    assert!(took >= LEASE && took <= LEASE + RETRY.mul_f64(2.4), "{took:?}");
+    assert!(took >= LEASE && took <= LEASE + RETRY.mul_f64(1.2), "{took:?}");
 
     server.cut("a", false);
     sleep(Duration::from_mins(1)).await;

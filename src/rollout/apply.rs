@@ -37,9 +37,27 @@ pub fn apply(
         outcome: status.rollback.as_ref().map(|r| r.outcome),
     };
     let Some(phase) = phase::after(status.phase, step, facts) else { return (status, notices) };
+    if let Move::Promote { .. } | Move::Retreat(_) | Move::Settle | Move::Revert | Move::Decline = step {
+        end(&mut status, model, canary, step, now, &mut notices);
+    } else {
+        proceed(&mut status, model, canary, step, now, &mut notices);
+    }
+    status.phase = phase;
+    (status, notices)
+}
+
+/// Moves with which a trial begins or goes on.
+fn proceed(
+    status: &mut ModelDeploymentStatus,
+    model: &Model,
+    canary: Option<&Canary>,
+    step: &Move,
+    now: Timestamp,
+    notices: &mut Vec<Notice>,
+) {
     match step {
-        Move::Serve => serve(&mut status, model, &mut notices),
-        Move::Prepare => prepare(&mut status, model, canary, now, &mut notices),
+        Move::Serve => serve(status, model, notices),
+        Move::Prepare => prepare(status, model, canary, now, notices),
         Move::Enter => {
             if let Some(at) = &mut status.step {
                 at.since = now.into();
@@ -48,10 +66,10 @@ pub fn apply(
                 notices.push(Notice::advanced(at));
             }
         }
-        Move::Begin { since } => begin(&mut status, *since),
-        Move::Advance => advance(&mut status, canary, now, &mut notices),
-        Move::Skip => skip(&mut status, canary, now, &mut notices),
-        Move::Reindex { index } => reindex(&mut status, canary, *index, now, &mut notices),
+        Move::Begin { since } => begin(status, *since),
+        Move::Advance => advance(status, canary, now, notices),
+        Move::Skip => skip(status, canary, now, notices),
+        Move::Reindex { index } => reindex(status, canary, *index, now, notices),
         Move::Pause(reason) => {
             status.pause = Some(Pause { reason: *reason, since: now.into() });
             notices.push(Notice::paused(*reason));
@@ -63,23 +81,42 @@ pub fn apply(
             }
             notices.push(Notice::normal("Resumed", "the rollout goes on"));
         }
+        Move::Observable(yes) => {
+            if let Some(at) = &mut status.step {
+                at.unobservable_since = (!yes).then_some(MicroTime(now));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Moves with which a trial ends.
+fn end(
+    status: &mut ModelDeploymentStatus,
+    model: &Model,
+    canary: Option<&Canary>,
+    step: &Move,
+    now: Timestamp,
+    notices: &mut Vec<Notice>,
+) {
+    match step {
         Move::Promote { warm, why } => {
             let warm_until = warm.filter(|w| w.millis() > 0).and_then(|w| now.checked_add(w.signed()).ok());
-            promote(&mut status, model, warm_until.map(MicroTime), why, now, &mut notices);
+            promote(status, model, warm_until.map(MicroTime), why, now, notices);
         }
         Move::Retreat(rollback) => {
             if matches!(rollback.outcome, Outcome::RolledBack | Outcome::Cancelled) {
-                reject(&mut status, rollback, now);
+                reject(status, rollback, now);
             }
-            notices.push(Notice::retreat(rollback, &status));
+            notices.push(Notice::retreat(rollback, status));
             status.pause = None;
             status.rollback = Some(rollback.clone());
         }
-        Move::Settle => settle(&mut status, canary, now, &mut notices),
+        Move::Settle => settle(status, canary, now, notices),
         Move::Revert => {
             if status.phase == Phase::Preparing {
                 remember(
-                    &mut status,
+                    status,
                     Outcome::Reverted,
                     "SpecReverted",
                     "the spec asks for the stable revision again",
@@ -87,7 +124,7 @@ pub fn apply(
                     now,
                 );
             }
-            clear(&mut status);
+            clear(status);
             notices.push(Notice::normal("Reverted", "the spec asks for the stable revision again"));
         }
         Move::Decline => {
@@ -97,14 +134,8 @@ pub fn apply(
                 format!("revision {revision} was rejected before and is not tried again; change the spec or ask to retry"),
             ));
         }
-        Move::Observable(yes) => {
-            if let Some(at) = &mut status.step {
-                at.unobservable_since = (!yes).then_some(MicroTime(now));
-            }
-        }
+        _ => {}
     }
-    status.phase = phase;
-    (status, notices)
 }
 
 /// A handled request written into the status.

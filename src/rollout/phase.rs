@@ -82,7 +82,8 @@ pub fn after(phase: Phase, step: &Move, facts: Facts) -> Option<Phase> {
         (Stable | Preparing | RolledBack, Move::Prepare) => Preparing,
         (Preparing, Move::Enter) => Progressing,
         (Progressing | Watching | Paused, Move::Begin { .. } | Move::Observable(_))
-        | (Preparing, Move::Observable(_)) => phase,
+        | (Preparing, Move::Observable(_))
+        | (Progressing | Paused | Preparing, Move::Reindex { .. }) => phase,
         (Progressing, Move::Advance) => {
             if facts.last_step {
                 Watching
@@ -90,7 +91,6 @@ pub fn after(phase: Phase, step: &Move, facts: Facts) -> Option<Phase> {
                 Progressing
             }
         }
-        (Progressing | Paused | Preparing, Move::Reindex { .. }) => phase,
         (Preparing | Progressing, Move::Pause(_)) => Paused,
         (Paused, Move::Resume) => {
             if facts.had_weight {

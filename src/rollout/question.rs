@@ -88,7 +88,8 @@ pub struct Series {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Unanswered {
-    /// One word, for metrics: `Unreachable`, `Timeout`, `HttpStatus`, `BadAnswer`, `Warnings`, `NoData`, …
+    /// One word, for metrics, of a fixed set: `Unreachable`, `Tls`, `Timeout`, `Interrupted`, `TooLarge`, `Token`,
+    /// `HttpStatus`, `QueryFailed`, `BadAnswer`, `Warnings`, `NoData`, `SeveralSeries`, `NotANumber`, `BadQuestion`.
     pub reason: &'static str,
     /// One sentence.
     pub message: String,

@@ -171,23 +171,7 @@ fn sentence(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) 
             format!("{candidate} starts without traffic{why}{metrics}{held}; {stable} serves")
         }
         Phase::Progressing => progress(model, status, around, &candidate),
-        Phase::Paused => {
-            let why = match status.pause.as_ref().map(|p| p.reason) {
-                Some(PauseReason::ApprovalMissing) => {
-                    let index = status.step.as_ref().map_or(0, |s| s.index);
-                    let revision = status.candidate_revision.as_deref().unwrap_or_default();
-                    format!(
-                        "waits for approval: kubectl annotate mdep {} --overwrite request.seatrial.dev/approve='{{\"revision\":\"{revision}\",\"step\":{index}}}'",
-                        model.name
-                    )
-                }
-                Some(PauseReason::Inconclusive) => {
-                    "the step is undecided: resume, promote or abort".to_owned()
-                }
-                _ => "paused on request: resume, promote or abort".to_owned(),
-            };
-            format!("{candidate} is held at {}: {why}", held_weight(status))
-        }
+        Phase::Paused => paused(model, status, &candidate),
         Phase::Watching => {
             format!("{candidate} has all traffic and is watched; {stable} is warm{}", verdicts(status))
         }
@@ -212,6 +196,23 @@ fn sentence(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) 
             )
         }
     }
+}
+
+/// Why it is paused, and what a person can do.
+fn paused(model: &Model, status: &ModelDeploymentStatus, candidate: &str) -> String {
+    let why = match status.pause.as_ref().map(|p| p.reason) {
+        Some(PauseReason::ApprovalMissing) => {
+            let index = status.step.as_ref().map_or(0, |s| s.index);
+            let revision = status.candidate_revision.as_deref().unwrap_or_default();
+            format!(
+                "waits for approval: kubectl annotate mdep {} --overwrite request.seatrial.dev/approve='{{\"revision\":\"{revision}\",\"step\":{index}}}'",
+                model.name
+            )
+        }
+        Some(PauseReason::Inconclusive) => "the step is undecided: resume, promote or abort".to_owned(),
+        _ => "paused on request: resume, promote or abort".to_owned(),
+    };
+    format!("{candidate} is held at {}: {why}", held_weight(status))
 }
 
 fn pending(model: &Model, status: &ModelDeploymentStatus, latest: &str) -> String {

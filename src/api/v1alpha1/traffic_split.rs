@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Analysis, Duration, LocalRef, Percent, Slo, TrafficSplitStatus};
 
 /// Who gets the traffic of a route, how a new revision takes over, and what it must prove.
+// kube's printcolumn takes one attribute per column; clippy takes their common keys for duplicates.
+#[allow(clippy::duplicated_attributes)]
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "seatrial.dev",
