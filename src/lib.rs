@@ -26,3 +26,6 @@ pub mod revision;
 pub mod rollout;
 pub mod route;
 pub mod workload;
+
+#[cfg(test)]
+mod house;

@@ -72,6 +72,7 @@ pub struct Reapplied {
 #[serde(rename_all = "camelCase")]
 pub struct AtRest {
     /// Resident memory.
+    #[serde(rename = "rssMiB")]
     pub rss_mib: f64,
     /// Its writes to the API server, lease and events aside.
     pub idle_writes: usize,

@@ -7,7 +7,7 @@ use seatrial::api::v1alpha1::{Outcome as End, Phase};
 use crate::{
     harness::{
         Answer, Audit, Broken, Cluster, Load, MODEL, Operator, Outcome, Request, Scene, Target, eventually,
-        failed, pods_of,
+        failed, failures, pods_of,
     },
     report::{AtRest, Promoted, Reapplied, Report, Rollback},
     screen::Screen,
@@ -36,6 +36,8 @@ pub async fn tell() -> Outcome<Report> {
     let mut screen = Screen::new();
     let cluster = Cluster::connect().await?;
     let operator = Operator::of(&cluster);
+    screen.act("removing what an earlier run left");
+    Scene::sweep(&cluster).await?;
     screen.act("installing the operator with Helm: charts/seatrial");
     operator.install(&[]).await?;
     // The tag is the same for every build: without a restart an earlier build would go on.
@@ -43,7 +45,6 @@ pub async fn tell() -> Outcome<Report> {
     cluster.apply_runtimes().await?;
 
     screen.act("serving iris 1.0.0: examples/model-deployment.yaml, examples/traffic-split.yaml");
-    Scene::remove(&cluster, "demo").await?;
     let scene = Arc::new(Scene::in_namespace(&cluster, "demo", MODEL_DEPLOYMENT).await?);
     scene.apply(MODEL_DEPLOYMENT).await?;
     scene.apply(TRAFFIC_SPLIT).await?;
@@ -59,7 +60,7 @@ pub async fn tell() -> Outcome<Report> {
     screen.say(&format!("{RATE} requests a second from now on"));
     let warm = load.next(RATE as usize * 3).await?;
     if failed(&warm) > 0 {
-        return Err(Broken::new(format!("{} requests failed before anything was rolled out", failed(&warm))));
+        return Err(Broken::new(format!("before anything was rolled out {}", failures(&warm))));
     }
 
     let mut demo = Demo { scene, operator, load, screen };
@@ -102,6 +103,9 @@ impl Demo {
         // The answers that are still on their way belong to it too.
         let _ = self.load.next(RATE as usize).await?;
         let answers = self.load.since(begun);
+        if failed(&answers) > 0 {
+            self.screen.say(&failures(&answers));
+        }
         Ok(Promoted { requests: answers.len(), failed: failed(&answers), seconds })
     }
 

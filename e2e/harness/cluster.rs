@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use kube::{Client, Config};
+use kube::{Api, Client, Config, api::DeleteParams};
+use seatrial::api::v1alpha1::ModelRuntime;
 use tokio::process::Command;
 
 use super::{
@@ -64,10 +65,16 @@ impl Cluster {
         env::var_os("CLUSTER_DIR").map_or_else(|| PathBuf::from("/tmp/seatrial-cluster"), PathBuf::from)
     }
 
-    /// Applies the runtimes that the models here are served by.
+    /// The runtimes that the models here are served by, as they stand in `e2e/runtimes`. A runtime is immutable, and a
+    /// revision has its own copy: one of an earlier build can go.
     pub async fn apply_runtimes(&self) -> Outcome {
         for object in parse(include_str!("../runtimes/mlserver.yaml"))? {
-            apply(&self.client, &object, "", false).await?;
+            if apply(&self.client, &object, "", false).await.is_err() {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                let runtimes: Api<ModelRuntime> = Api::all(self.client.clone());
+                runtimes.delete(name, &DeleteParams::default()).await?;
+                apply(&self.client, &object, "", false).await?;
+            }
         }
         Ok(())
     }

@@ -66,6 +66,22 @@ pub fn failed(answers: &[Answer]) -> usize {
     answers.iter().filter(|a| !a.is_good()).count()
 }
 
+/// How the failed ones failed, with their number: what a sentence about failures should end with.
+pub fn failures(answers: &[Answer]) -> String {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in answers.iter().filter(|a| !a.is_good()) {
+        let by = answer.version.as_deref().unwrap_or("none");
+        let kind = match &answer.status {
+            Ok(status) => format!("{status} by {by}"),
+            Err(error) => format!("{error} by {by}"),
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    let failed: usize = kinds.values().sum();
+    let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} x {kind}")).collect();
+    format!("{failed} of {} requests failed: {}", answers.len(), kinds.join(", "))
+}
+
 /// How many were answered by each version; those without a version under "none".
 pub fn served_by(answers: &[Answer]) -> BTreeMap<String, usize> {
     let mut served = BTreeMap::new();

@@ -19,7 +19,7 @@ pub use audit::{Audit, Request};
 pub use broken::{Broken, Outcome};
 pub use clock::now;
 pub use cluster::Cluster;
-pub use load::{Answer, Load, Target, failed, served_by, share};
+pub use load::{Answer, Load, Target, failed, failures, served_by, share};
 pub use objects::{apply, dynamic, parse, pods_of};
 pub use operator::Operator;
 pub use route::Route;

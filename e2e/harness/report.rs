@@ -3,9 +3,12 @@
 use std::fmt::Write;
 
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, TypeMeta},
+};
 
-use super::Scene;
+use super::{Scene, dynamic};
 
 impl Scene {
     /// The scene in text. What cannot be read says so; a report never fails.
@@ -27,15 +30,14 @@ impl Scene {
     }
 
     async fn report_objects(&self, text: &mut String) {
-        let models = self.models().list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
-        for model in models {
-            let status = serde_saphyr::to_string(&model.status).unwrap_or_default();
-            let _ = writeln!(text, "── ModelDeployment {}\n{status}", model.name_any());
-        }
-        let splits = self.splits().list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
-        for split in splits {
-            let status = serde_saphyr::to_string(&split.status).unwrap_or_default();
-            let _ = writeln!(text, "── TrafficSplit {}\n{status}", split.name_any());
+        // As they are, also those that our types cannot read.
+        for kind in ["ModelDeployment", "TrafficSplit"] {
+            let types = TypeMeta { api_version: "seatrial.dev/v1alpha1".into(), kind: kind.into() };
+            let Ok((api, _)) = dynamic(&self.cluster.client, &types, &self.namespace).await else { continue };
+            for object in api.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default() {
+                let status = serde_saphyr::to_string(&object.data["status"]).unwrap_or_default();
+                let _ = writeln!(text, "── {kind} {}\n{status}", object.name_any());
+            }
         }
         let routes = self.routes().list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
         for route in routes {

@@ -67,6 +67,7 @@ fn refuse(error: &Broken) -> ExitCode {
 /// The operator and the runtime that all scenarios share.
 async fn prepare() -> Outcome {
     let cluster = Cluster::connect().await?;
+    Scene::sweep(&cluster).await?;
     let operator = Operator::of(&cluster);
     operator.install(&[]).await?;
     // The tag is the same for every build: without a restart an earlier build would go on.

@@ -92,6 +92,19 @@ impl Scene {
         Ok(())
     }
 
+    /// Removes the namespaces of earlier runs.
+    pub async fn sweep(cluster: &Cluster) -> Outcome {
+        let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+        let old = namespaces.list(&ListParams::default().labels(&format!("{LABEL}=true"))).await?;
+        for namespace in &old {
+            Self::delete(cluster, &namespace.name_any()).await?;
+        }
+        for namespace in &old {
+            super::until_gone(&namespaces, &namespace.name_any(), Duration::from_mins(2)).await?;
+        }
+        Ok(())
+    }
+
     /// The Host name of this scenario's route.
     pub fn host(&self) -> String {
         format!("{}.example.com", self.namespace)
@@ -275,6 +288,15 @@ impl Scene {
         let sentence = format!("{version} has weight {weight}");
         self.until_route(&sentence, 20, |r| r.is_some_and(|r| r.weight(&version) == weight)).await?;
         Ok(status)
+    }
+
+    /// Waits until the weight of step `index` is effective and its bake has begun.
+    pub async fn until_begun(&self, index: i32) -> Outcome {
+        let sentence = format!("step {index} has begun");
+        let begun = |s: &ModelDeploymentStatus| {
+            s.step.as_ref().is_some_and(|s| s.starts.iter().any(|start| start.index == index))
+        };
+        self.until_status(&sentence, 30, begun).await.map(drop)
     }
 
     /// Waits until the route is so (`None`: there is none).

@@ -4,7 +4,7 @@ use seatrial::api::v1alpha1::{PauseReason, Phase};
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, failed},
+    harness::{MODEL, Outcome, Scenario, Scene, failed, failures},
 };
 
 /// See the claim.
@@ -40,6 +40,6 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(slo.as_deref() == Some("calm"), "the breached SLO is {slo:?}");
     let mut answers = more.stop().await?;
     answers.extend(load.stop().await?);
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, failed, served_by, share, until},
+    harness::{MODEL, Outcome, Scenario, Scene, failed, failures, served_by, share, until},
 };
 
 /// See the claim.
@@ -43,7 +43,6 @@ async fn run(scene: &Scene) -> Outcome {
     let tail = load.next(50).await?;
     ensure!(served_by(&tail).keys().eq(["1.0.0"]), "answers came from {:?}", served_by(&tail));
     let answers = load.stop().await?;
-    let bad = answers.iter().find(|a| !a.is_good());
-    ensure!(failed(&answers) == 0, "{} of {} requests failed: {bad:?}", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }

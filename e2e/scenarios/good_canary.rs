@@ -4,7 +4,7 @@ use seatrial::api::v1alpha1::{Outcome as End, Phase};
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, failed, served_by},
+    harness::{MODEL, Outcome, Scenario, Scene, failed, failures, served_by},
 };
 
 /// See the claim.
@@ -58,7 +58,7 @@ async fn run(scene: &Scene) -> Outcome {
         served_by(&tail)
     );
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     scene.note(format!("{} requests, 0 failed", answers.len()));
     Ok(())
 }

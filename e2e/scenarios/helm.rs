@@ -1,16 +1,19 @@
 //! What a platform team does to the operator itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::Pod, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, ResourceExt, api::ListParams};
-use seatrial::api::v1alpha1::Phase;
+use seatrial::api::v1alpha1::{Phase, RevisionUse};
+use serde_json::json;
 
 use crate::{
     ensure,
-    harness::{Audit, Cluster, Outcome, Request, Scenario, Scene, failed, share},
+    harness::{
+        Audit, Cluster, Outcome, Request, Scenario, Scene, eventually, failed, failures, pods_of, share,
+    },
 };
 
 /// `helm upgrade` with another image.
@@ -46,15 +49,31 @@ async fn given_trial(scene: &Scene) -> Outcome {
     scene.given_stable().await?;
     scene.when_version("2.0.0").await?;
     scene.until_step(0, 2000, 60).await?;
+    scene.until_begun(0).await
+}
+
+/// Waits until the last pod of a revision is gone: its end is the last thing to be written down.
+async fn until_ended(scene: &Scene, revision: &str) -> Outcome {
+    let sentence = format!("the pods of {revision} are gone");
+    eventually(Duration::from_mins(1), &sentence, async || {
+        pods_of(&scene.cluster.client, &scene.namespace, revision).await.ok()?.is_empty().then_some(())
+    })
+    .await?;
     scene
-        .until_status("its step has begun", 30, |s| s.step.as_ref().is_some_and(|s| !s.starts.is_empty()))
-        .await?;
-    Ok(())
+        .until_status("its revision is history", 30, |s| {
+            s.revisions.iter().any(|r| r.name == revision && r.used == RevisionUse::History)
+        })
+        .await
+        .map(drop)
 }
 
 async fn upgrade(scene: &Scene) -> Outcome {
-    // Given a trial, and a new image of the operator
+    // Given a model at rest with a past, and a new image of the operator
     given_trial(scene).await?;
+    let rejected = scene.revision_of("2.0.0").await?;
+    scene.request("abort", json!({})).await?;
+    scene.until_phase(Phase::RolledBack, 60).await?;
+    until_ended(scene, &rejected).await?;
     let socket = Cluster::folder().join("containerd.sock");
     let socket = socket.to_string_lossy();
     let (old, new) = ("localhost/seatrial:dev", "localhost/seatrial:next");
@@ -77,7 +96,7 @@ async fn upgrade(scene: &Scene) -> Outcome {
     ensure!(scene.route().await? == route, "the route changed");
     let writes: Vec<String> = audit.writes_in(&scene.namespace)?.iter().map(Request::line).collect();
     ensure!(writes.is_empty(), "the operator wrote {writes:?}");
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }
 
@@ -113,6 +132,6 @@ async fn uninstall(scene: &Scene) -> Outcome {
         "pods or route changed with the new installation"
     );
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }

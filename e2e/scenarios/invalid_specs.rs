@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, apply, eventually, failed, parse},
+    harness::{MODEL, Outcome, Scenario, Scene, apply, eventually, failed, failures, parse},
 };
 
 /// See the claim.
@@ -64,7 +64,7 @@ async fn run(scene: &Scene) -> Outcome {
         scene.status().await?.phase
     );
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     scene.note(format!("{} wrong specs", rows.len()));
     Ok(())
 }

@@ -5,7 +5,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     ensure,
-    harness::{Answer, Cluster, Load, MODEL, Outcome, Scenario, Scene, Target, failed},
+    harness::{Answer, Cluster, Load, MODEL, Outcome, Scenario, Scene, Target, failed, failures},
 };
 
 /// A good version.
@@ -48,8 +48,7 @@ async fn good(scene: &Scene) -> Outcome {
     let weights = scene.timeline.weights(mark, MODEL, "2.0.0");
     ensure!(weights.ends_with(&[2000, 5000, 10_000]), "the weights of 2.0.0 were {weights:?}");
     let answers = load.stop().await?;
-    let bad = answers.iter().find(|a| !a.is_good());
-    ensure!(failed(&answers) == 0, "{} of {} requests failed: {bad:?}", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use seatrial::api::v1alpha1::Phase;
 
 use crate::{
     ensure,
-    harness::{Outcome, Scenario, Scene, failed, share},
+    harness::{Outcome, Scenario, Scene, failed, failures, share},
 };
 
 /// See the claim.
@@ -29,7 +29,7 @@ async fn run(scene: &Scene) -> Outcome {
     let answers = load.next(600).await?;
 
     // Then callers get what they got
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     let candidate = share(&answers, "2.0.0");
     ensure!((0.12..=0.28).contains(&candidate), "2.0.0 has {:.1} % of the answers", candidate * 100.0);
     ensure!(scene.route().await? == before, "the route changed: {:?}", scene.route().await?.weights);
@@ -40,6 +40,6 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(status.step.as_ref().is_some_and(|s| s.index == 0), "it went on at {:?}", status.step);
     ensure!(scene.route().await? == before, "the route changed: {:?}", scene.route().await?.weights);
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, failed},
+    harness::{MODEL, Outcome, Scenario, Scene, failed, failures},
 };
 
 /// See the claim.
@@ -31,7 +31,7 @@ async fn run(scene: &Scene) -> Outcome {
     promotion(scene).await?;
     rollback(scene).await?;
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     scene.note(format!("{} requests, 0 failed", answers.len()));
     Ok(())
 }

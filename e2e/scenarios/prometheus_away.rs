@@ -4,7 +4,7 @@ use seatrial::api::v1alpha1::{Outcome as End, Phase};
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, failed},
+    harness::{MODEL, Outcome, Scenario, Scene, failed, failures},
 };
 
 /// See the claim.
@@ -53,6 +53,6 @@ async fn run(scene: &Scene) -> Outcome {
     let status = scene.until_phase(Phase::Stable, 180).await?;
     ensure!(status.stable_version.as_deref() == Some("2.0.0"), "stable is {:?}", status.stable_version);
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }

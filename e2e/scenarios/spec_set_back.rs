@@ -4,7 +4,7 @@ use seatrial::api::v1alpha1::{Outcome as End, Phase};
 
 use crate::{
     ensure,
-    harness::{Outcome, Scenario, Scene, failed},
+    harness::{Outcome, Scenario, Scene, failed, failures},
 };
 
 /// See the claim.
@@ -35,7 +35,7 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(status.rejected.is_empty(), "rejected: {:?}", status.rejected);
     scene.until_no_pods(&revision, 60).await?;
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     scene.when_version("2.0.0").await?;
     scene.until_step(0, 2000, 60).await.map(drop)
 }

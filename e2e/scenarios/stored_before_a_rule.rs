@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::{
     ensure,
-    harness::{Broken, MODEL, Outcome, Scenario, Scene, dynamic, eventually, failed},
+    harness::{Broken, MODEL, Outcome, Scenario, Scene, dynamic, eventually, failed, failures},
 };
 
 /// See the claim.
@@ -47,7 +47,7 @@ async fn run(scene: &Scene) -> Outcome {
     scene.when_version("2.0.0").await?;
     scene.until_phase(seatrial::api::v1alpha1::Phase::Watching, 120).await?;
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     let restarts = scene.operator.restarts().await?;
     ensure!(restarts == 0, "the operator restarted {restarts} times");
     Ok(())

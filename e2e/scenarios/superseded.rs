@@ -4,7 +4,7 @@ use seatrial::api::v1alpha1::{Outcome as End, Phase};
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, Seen, failed},
+    harness::{MODEL, Outcome, Scenario, Scene, Seen, failed, failures},
 };
 
 /// See the claim.
@@ -51,6 +51,6 @@ async fn run(scene: &Scene) -> Outcome {
     );
     ensure!(status.rejected.is_empty(), "rejected: {:?}", status.rejected);
     let answers = load.stop().await?;
-    ensure!(failed(&answers) == 0, "{} of {} requests failed", failed(&answers), answers.len());
+    ensure!(failed(&answers) == 0, "{}", failures(&answers));
     Ok(())
 }

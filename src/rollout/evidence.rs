@@ -8,18 +8,18 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    question::{Answer, Counters, Indicator, Question, Series, Unanswered},
+    question::{Answer, Indicator, Question, Unanswered},
     report,
+    slo_evidence::{Judged, SloEvidence, seconds, step_at},
 };
 use crate::{
     analysis::{
-        counters,
         judge::{self, SloJudge},
-        ledger::{Arm, Badness, Bound, Ledger, Standing, Which},
+        ledger::{Badness, Ledger},
         threshold::ThresholdJudge,
         verdict::{Verdict, Why},
     },
-    api::v1alpha1::{Analysis, Duration, Slo, SloStatus, StepStart, StepStatus, VerdictWord},
+    api::v1alpha1::{Analysis, Duration, Slo, SloStatus, StepStatus, VerdictWord},
 };
 
 /// A question never reaches further than so many scrapes, so that its answer stays small; a long rebuild asks often.
@@ -88,23 +88,6 @@ pub struct Evidence {
     /// Milliseconds between scrapes of the provider.
     scrape: i64,
     slos: Vec<SloEvidence>,
-}
-
-#[derive(Clone, Debug)]
-struct SloEvidence {
-    slo: Slo,
-    judged: Judged,
-    /// Samples were asked for up to here.
-    asked: i64,
-    /// Blocks of the present step that had data.
-    blocks: BTreeSet<i64>,
-    last: Option<Result<bool, Unanswered>>,
-}
-
-#[derive(Clone, Debug)]
-enum Judged {
-    Share(Box<Ledger>),
-    Value(ThresholdJudge),
 }
 
 impl Evidence {
@@ -360,78 +343,4 @@ impl Evidence {
             });
         }
     }
-}
-
-impl SloEvidence {
-    /// Folds a good answer; whether the newest closed block had data.
-    fn take(
-        &mut self,
-        answer: &Answer,
-        until: i64,
-        interval: i64,
-        step: Option<&StepStatus>,
-        last: i32,
-    ) -> bool {
-        let present = step.map(|s| s.index);
-        match (&mut self.judged, answer) {
-            (Judged::Value(judge), Answer::Value(value)) => {
-                let at = step_at(step, until - interval, until);
-                judge.fold(until, at, Some(*value));
-                if at.is_some() && at == present {
-                    self.blocks.insert(until.div_euclid(interval) - 1);
-                }
-                true
-            }
-            (Judged::Share(ledger), Answer::Counters { candidate, stable }) => {
-                ledger.observe(&parts(candidate, stable));
-                let closed = ledger.close(until, |from, to| {
-                    let step = step_at(step, from, to);
-                    Standing { step, alone: step == Some(last) }
-                });
-                let newest = closed.last().is_some_and(|block| block.candidate.is_some());
-                let here =
-                    closed.iter().filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);
-                self.blocks.extend(here.map(|block| block.index));
-                newest || closed.is_empty()
-            }
-            _ => false,
-        }
-    }
-}
-
-/// The step whose weight was effective from one moment to another (milliseconds); `None` while weights were moving.
-fn step_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<i32> {
-    let holds = |s: &&StepStart| {
-        s.since.0.as_millisecond() <= from && s.until.as_ref().is_none_or(|u| to <= u.0.as_millisecond())
-    };
-    step?.starts.iter().find(holds).map(|s| s.index)
-}
-
-/// A length of time as Prometheus counts it. Milliseconds of a limit are far below 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn seconds(length: Duration) -> f64 {
-    length.millis() as f64 / 1000.0
-}
-
-/// What an answer holds, as the ledger takes it.
-fn parts<'a>(candidate: &'a Counters, stable: &'a Counters) -> Vec<counters::Series<'a, (Arm, Which)>> {
-    let mut parts = vec![];
-    for (arm, counters) in [(Arm::Candidate, candidate), (Arm::Stable, stable)] {
-        let mut push = |which, series: &'a [Series]| {
-            parts.extend(series.iter().map(|one| counters::Series {
-                part: (arm, which),
-                key: one.key.as_str(),
-                target: one.target.as_str(),
-                samples: one.samples.as_slice(),
-            }));
-        };
-        push(Which::Total, &counters.total);
-        push(Which::Bad, &counters.bad);
-        for (edge, series) in &counters.within {
-            if let Some(bound) = Bound::new(*edge) {
-                push(Which::Within(bound), series);
-            }
-        }
-    }
-    parts
 }

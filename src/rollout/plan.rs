@@ -9,7 +9,7 @@ use super::{
     decide::{self, Around},
     notice::Notice,
     observed::{Model, Observed, Route, Split},
-    phase, shares, sizes, summary,
+    phase, shares, sizes, split_summary, summary,
 };
 use crate::{
     api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, TrafficSplitStatus},
@@ -269,7 +269,7 @@ fn split_status(
     if let Some(view) = split.route.live() {
         status.route = route::remember(view, split.status.route.as_ref(), now);
     }
-    summary::split(split, decided, route, effective, &mut status, now);
+    split_summary::split(split, decided, route, effective, &mut status, now);
     status
 }
 

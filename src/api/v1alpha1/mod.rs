@@ -4,6 +4,7 @@ mod common;
 mod model_deployment;
 mod model_runtime;
 mod slo;
+mod split_status;
 mod status;
 mod traffic_split;
 
@@ -13,10 +14,11 @@ pub use model_runtime::{ModelRuntime, ModelRuntimeSpec};
 pub use slo::{
     Analysis, Errors, Latency, OnInconclusive, OnUnobservable, Ratio, Sensitivity, Slo, Threshold,
 };
+pub use split_status::{BackendStatus, RevisionShare, RouteStatus, TrafficSplitStatus};
 pub use status::{
-    BackendStatus, HandledRequest, Interval, ModelDeploymentStatus, Outcome, Pause, PauseReason, Phase,
-    Rejection, RequestOutcome, RevisionShare, RevisionStatus, RevisionUse, Rollback, RolloutRecord,
-    RouteStatus, SloStatus, StepStart, StepStatus, TrafficSplitStatus, VerdictWord,
+    HandledRequest, Interval, ModelDeploymentStatus, Outcome, Pause, PauseReason, Phase, Rejection,
+    RequestOutcome, RevisionStatus, RevisionUse, Rollback, RolloutRecord, SloStatus, StepStart, StepStatus,
+    VerdictWord,
 };
 pub use traffic_split::{
     Approval, Backend, Canary, HeaderMatch, HttpRoute, MatchType, Method, ParentRef, PathMatch, PathType,

@@ -1,0 +1,72 @@
+//! What the operator publishes on a `TrafficSplit`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Percent;
+
+/// What a `TrafficSplit` has written, and what is effective.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficSplitStatus {
+    /// The generation from which all of this was computed.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// One sentence.
+    #[serde(default)]
+    pub message: String,
+    /// The weights for people: `2.0.0 95%, 2.1.0 5%`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub weights: String,
+    /// Each backend's share, and its revisions' shares of the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub backends: Vec<BackendStatus>,
+    /// The route as the data plane last took it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteStatus>,
+    /// `Accepted`, `ResolvedRefs`, `Programmed`, `Ready`, and kstatus's `Reconciling` and `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A backend's share.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// Name of the variant, or of the `ModelDeployment`.
+    pub name: String,
+    /// Its share of the route.
+    pub weight: Percent,
+    /// Its revisions' shares of the route.
+    #[schemars(length(max = 4))]
+    pub revisions: Vec<RevisionShare>,
+}
+
+/// A revision's weight in the route.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionShare {
+    /// The revision, which is also the name of its Service.
+    pub name: String,
+    /// Its share of the route.
+    pub weight: Percent,
+}
+
+/// The memory behind "effective" (design §4.5): where it differs from the live route, the propagation allowance has
+/// not begun yet.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteStatus {
+    /// Generation of the route that every parent has accepted.
+    pub generation: i64,
+    /// What that generation says.
+    #[schemars(length(max = 16))]
+    pub shares: Vec<RevisionShare>,
+    /// When all parents were first seen to have accepted it; the propagation allowance counts from here.
+    pub since: MicroTime,
+}
