@@ -33,7 +33,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             continue;
         }
         let name = path.display().to_string();
-        if !name.ends_with(".rs") || name.contains("test") {
+        if path.extension().is_none_or(|e| e != "rs") || name.contains("test") {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();

@@ -1,28 +1,19 @@
-//! What people and GitOps read: one sentence, the conditions, the columns of `kubectl get`.
-
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
+//! What people and GitOps read on a `ModelDeployment`: one sentence, the conditions, the columns of `kubectl get`.
 
 use super::{
     decide::Around,
     evidence::Observability,
-    observed::{Model, Route, Split, StableService},
-    shares::Decided,
+    observed::{Model, StableService},
 };
 use crate::{
     api::{
         conditions::{
-            self, ACCEPTED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED, State,
-            truncate,
+            self, ACCEPTED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED, State, truncate,
         },
-        v1alpha1::{
-            BackendStatus, ModelDeploymentStatus, PauseReason, Percent, Phase, RevisionShare, RevisionUse,
-            SloStatus, TrafficSplitStatus, VerdictWord,
-        },
+        v1alpha1::{ModelDeploymentStatus, PauseReason, Percent, Phase, RevisionUse, SloStatus, VerdictWord},
     },
     revision::{MODEL_LABEL, Refusal},
-    route::{Effective, Share, TOTAL},
+    route::Effective,
 };
 
 /// Fills in everything of a model's status that follows from the rest of it.
