@@ -37,7 +37,7 @@ impl Cli {
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         match self.command {
             Command::Controller(args) => Box::pin(args.run()).await?,
-            Command::Backtest(args) => return Ok(backtest::run(&args)),
+            Command::Backtest(args) => return Ok(backtest::run(&args).await),
             Command::Plan(args) => return Ok(plan::run(&args)),
             Command::Crds => crds::print(&mut std::io::stdout().lock())?,
         }

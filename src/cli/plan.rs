@@ -95,7 +95,7 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), Error> {
 }
 
 /// The one `TrafficSplit` among the documents of a file.
-fn traffic_split(text: &str) -> Result<TrafficSplit, String> {
+pub(super) fn traffic_split(text: &str) -> Result<TrafficSplit, String> {
     let documents: Vec<serde_json::Value> =
         serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
     let mut found = documents.into_iter().filter(|document| document["kind"] == "TrafficSplit");
@@ -262,7 +262,7 @@ fn page(rows: &[Row]) -> String {
 
 /// Whole milliseconds are far below 2⁵³.
 #[allow(clippy::cast_precision_loss)]
-fn seconds(length: Duration) -> f64 {
+pub(super) fn seconds(length: Duration) -> f64 {
     length.millis() as f64 / 1000.0
 }
 
