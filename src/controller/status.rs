@@ -6,6 +6,7 @@ use kube::{
     core::{DeserializeGuard, DynamicObject, ObjectMeta, error_boundary::InvalidObject},
     discovery::ApiResource,
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{
@@ -118,22 +119,23 @@ impl Controller {
 
     /// A stored object that this release cannot read (it was stored before a rule existed): a condition says which field,
     /// and what runs goes on.
-    pub async fn publish_broken<K: Resource<DynamicType = ()>>(
+    pub async fn publish_broken<K: Resource<DynamicType = ()> + DeserializeOwned>(
         &self,
         key: &Key,
         broken: &InvalidObject,
     ) -> Result<Done, Error> {
         let generation = broken.metadata.generation.unwrap_or(0);
-        let mut message = format!(
-            "the stored object cannot be read: {}; correct that field and apply it again",
-            broken.error
-        );
-        truncate(&mut message, 1024);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.cx.api.writes.clone(), &key.0, &ApiResource::erase::<K>(&()));
         let kind = K::kind(&()).into_owned();
         let action = || format!("write status of {kind} {}/{}", key.0, key.1);
-        let live = api.get_status(&key.1).await.map_err(Error::api(action()))?;
+        let live = api.get(&key.1).await.map_err(Error::api(action()))?;
+        let field = path_of_error::<K>(&live).unwrap_or_else(|| "a field".to_owned());
+        let mut message = format!(
+            "the stored object cannot be read: {field}: {}; correct it and apply it again",
+            broken.error
+        );
+        truncate(&mut message, 1024);
         let said = |c: &serde_json::Value| {
             c["type"] == ACCEPTED && c["observedGeneration"] == generation && c["message"] == message.as_str()
         };
@@ -150,6 +152,13 @@ impl Controller {
         api.patch_status(&key.1, &params, &Patch::Merge(&patch)).await.map_err(Error::api(action()))?;
         Ok(Done::default())
     }
+}
+
+/// Which field a type cannot read, as `spec.progressDeadline`.
+fn path_of_error<K: DeserializeOwned>(live: &DynamicObject) -> Option<String> {
+    let value = serde_json::to_value(live).ok()?;
+    let error = serde_path_to_error::deserialize::<_, K>(value).err()?;
+    Some(error.path().to_string())
 }
 
 /// What the API server needs to write onto exactly the object that was read.
