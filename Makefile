@@ -40,7 +40,7 @@ up:  ## the cluster, with this build's image in it
 	$(CLUSTER) image seatrial $(BINARY)
 
 judge:  ## thousands of simulated rollouts through the judge, beside other rules; ends in target/judge/report.json
-	cargo bench --locked --bench judge -- --run
+	cargo bench --locked --profile simulation --bench judge -- --run
 
 down:  ## ends the cluster and everything in it
 	$(CLUSTER) down

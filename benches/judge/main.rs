@@ -4,6 +4,7 @@
 mod random;
 mod report;
 mod rules;
+mod variants;
 mod world;
 
 use std::fs;
@@ -30,6 +31,7 @@ const OURS: &str = RULES[3];
 const RUNS_NULL: usize = 4000;
 const RUNS_FAULT: usize = 1000;
 const RUNS_PROMOTION: usize = 1000;
+const RUNS_VARIANTS: usize = 1000;
 /// A step is over after two minutes at the least and undecided after an hour.
 const LEAST_BLOCKS: u32 = 8;
 const MOST_BLOCKS: u32 = 240;
@@ -83,6 +85,21 @@ fn simulate(out: &mut impl Write) -> io::Result<Vec<Bound>> {
             }));
         }
         scenarios.push(report::to_json(scenario, &cells));
+    }
+    for variants in &variants::VARIANTS {
+        let cell = a_b_tests(variants);
+        let median = cell.median.map_or_else(|| "-".to_owned(), |hours| format!("{hours:.0} h"));
+        writeln!(
+            out,
+            "A/B test, {}: winner in {:.1} %, median {median}",
+            variants.about,
+            100.0 * cell.share
+        )?;
+        if variants.lift == 0.0 {
+            let claim = format!("a winner is named, {}", variants.about);
+            bounds.push(Bound { claim, at_most: 0.05, measured: cell.share });
+        }
+        scenarios.push(report::variants_to_json(variants.about, &cell));
     }
     write!(out, "{}", report::bounds_to_table(&bounds))?;
     let bounds_json: Vec<_> = bounds.iter().map(report::bound_to_json).collect();
@@ -206,8 +223,20 @@ fn promotion(rng: &mut Rng, scenario: &Scenario, rps: f64) -> Outcome {
     Some(f64::from(blocks) * BLOCK_SECONDS)
 }
 
+/// How often, and after how many hours, an A/B test names a winner.
+fn a_b_tests(variants: &variants::Variants) -> Cell {
+    let outcomes = parallel(RUNS_VARIANTS, |run| {
+        let mut rng = Rng::with_seed(hash(&format!("{} {run}", variants.about)));
+        (variants::winner_after(&mut rng, variants), 0.0)
+    });
+    cell("Seatrial, alpha 5%", 0.0, 0.0, &outcomes)
+}
+
 fn seed(scenario: &Scenario, rps: f64, run: usize) -> u64 {
-    let text = format!("{} {rps} {run}", scenario.name);
+    hash(&format!("{} {rps} {run}", scenario.name))
+}
+
+fn hash(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -52,6 +52,11 @@ pub fn to_json(scenario: &Scenario, cells: &[Cell]) -> Value {
     json!({"name": scenario.name, "about": scenario.about, "cells": cells})
 }
 
+/// One kind of A/B test as JSON.
+pub fn variants_to_json(about: &str, cell: &Cell) -> Value {
+    json!({"name": "A/B", "about": about, "runs": cell.runs, "share": cell.share, "medianHours": cell.median})
+}
+
 /// One bound as JSON.
 pub fn bound_to_json(bound: &Bound) -> Value {
     json!({"claim": bound.claim, "atMost": bound.at_most, "measured": bound.measured, "holds": bound.holds()})

@@ -6,6 +6,7 @@
 //!            counters · histogram  │
 //! history ── dispersion ── settings┘       kernel · eprocess · compare · estimate · planner
 //! a query's values ── threshold ── verdict
+//! units of two variants ── ab ── experiment ── who wins
 //! ```
 //!
 //! Begin with [`judge`]; the one formula is in [`kernel`].
@@ -17,6 +18,7 @@ pub mod counts;
 pub mod dispersion;
 pub mod eprocess;
 pub mod estimate;
+pub mod experiment;
 pub mod histogram;
 pub mod judge;
 pub mod kernel;
