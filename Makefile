@@ -3,7 +3,7 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
-.PHONY: help demo test check fmt clippy unit chart e2e build up down crds
+.PHONY: help demo test check fmt clippy unit chart e2e build up down crds judge
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ up:  ## the cluster, with this build's image in it
 	$(CLUSTER) install
 	$(CLUSTER) up
 	$(CLUSTER) image seatrial $(BINARY)
+
+judge:  ## thousands of simulated rollouts through the judge, beside other rules; ends in target/judge/report.json
+	cargo bench --locked --bench judge -- --run
 
 down:  ## ends the cluster and everything in it
 	$(CLUSTER) down

@@ -54,6 +54,15 @@ pub enum Badness {
     SlowerThan(f64),
 }
 
+impl Badness {
+    fn counts(self, here: &Increments, arm: Arm) -> Option<Counts> {
+        match self {
+            Self::Counted => counted(here, arm),
+            Self::SlowerThan(limit) => slower(here, arm, limit),
+        }
+    }
+}
+
 /// What traffic the candidate had during a span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -130,10 +139,7 @@ impl Ledger {
         let begin = index.saturating_mul(self.interval);
         let since = here.values().map(|increment| increment.since).fold(begin, i64::min);
         let Standing { step, alone } = standing(since, begin.saturating_add(self.interval));
-        let counts = |arm| match self.badness {
-            Badness::Counted => counted(&here, arm),
-            Badness::SlowerThan(limit) => slower(&here, arm, limit),
-        };
+        let counts = |arm| self.badness.counts(&here, arm);
         let stable = counts(Arm::Stable);
         // A candidate whom nobody has asked anything has no series yet. Where stable is counted, that is zero requests,
         // not missing data.
@@ -150,6 +156,29 @@ impl Ledger {
     pub fn closed_until(&self) -> i64 {
         self.next.saturating_mul(self.interval)
     }
+}
+
+/// What the stable revision did between two moments (milliseconds), block by block, from samples of its counters:
+/// the history that [`super::dispersion::from_history`] learns from. Blocks without data are left out. The same
+/// samples give the same history, so ask for a span that ends where the trial begins.
+pub fn stable_history(
+    samples: &[Series<'_, (Arm, Which)>],
+    badness: Badness,
+    interval: i64,
+    from: i64,
+    until: i64,
+) -> Vec<Counts> {
+    let interval = interval.max(1);
+    let mut tracker = Tracker::new(interval);
+    tracker.fold(samples);
+    let closed = tracker.close_before(until.div_euclid(interval));
+    let mut blocks: BTreeMap<i64, Increments> = BTreeMap::new();
+    for ((index, part), increment) in closed {
+        if index.saturating_mul(interval) >= from {
+            blocks.entry(index).or_default().insert(part, increment);
+        }
+    }
+    blocks.values().filter_map(|here| badness.counts(here, Arm::Stable)).collect()
 }
 
 type Increments = BTreeMap<(Arm, Which), Increment>;

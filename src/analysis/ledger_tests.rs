@@ -146,3 +146,13 @@ fn what_came_before_the_trial_is_not_judged() {
     ledger.close(120 * SECOND, first_step);
     assert!(ledger.judge().report(0).requests < f64::EPSILON);
 }
+
+#[test]
+fn the_history_of_stable_is_its_blocks_before_the_trial() {
+    let (total, errors) = (growing(0, 300, 90.0), growing(100, 300, 1.0));
+    let samples = [series(STABLE, "s", &total), series((Arm::Stable, Which::Bad), "e", &errors)];
+    let history = stable_history(&samples, Badness::Counted, 10 * SECOND, 50 * SECOND, 205 * SECOND);
+    assert_eq!(history.len(), 15);
+    assert_eq!(history[0], Counts::exact(0.0, 900.0));
+    assert_eq!(history[14], Counts::exact(10.0, 900.0));
+}

@@ -1,5 +1,7 @@
 //! How sure the judge must be. Pure data.
 
+use super::dispersion::Dispersion;
+
 /// How often a healthy version may be rolled back, in words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sensitivity {
@@ -82,6 +84,13 @@ impl Settings {
                 Self { alpha: 0.05, beta: 0.1, assumed_kappa: 1.0, tolerance: 1.5, ..balanced }
             }
         }
+    }
+
+    /// The same with what stable's history says about waves; without a usable history as it is.
+    #[must_use]
+    pub fn with_dispersion(self, found: Option<Dispersion>) -> Self {
+        let Some(Dispersion { objective, comparison }) = found else { return self };
+        Self { kappa: Kappa::Known(objective), kappa_compare: Kappa::Known(comparison), ..self }
     }
 
     /// What is wrong with these settings and what to write instead; `None`: nothing.

@@ -3,6 +3,7 @@
 mod backtest;
 mod controller;
 mod crds;
+mod plan;
 
 use std::{error::Error, process::ExitCode};
 
@@ -22,6 +23,8 @@ enum Command {
     Controller(controller::Args),
     /// Show what would have been decided on recorded blocks of counts
     Backtest(backtest::Args),
+    /// Say how long each step of a TrafficSplit will need, and what it can find
+    Plan(plan::Args),
     /// Print the custom resource definitions as YAML
     Crds,
 }
@@ -34,7 +37,8 @@ impl Cli {
     pub async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         match self.command {
             Command::Controller(args) => Box::pin(args.run()).await?,
-            Command::Backtest(args) => return Ok(backtest::run(&args)),
+            Command::Backtest(args) => return Ok(backtest::run(&args).await),
+            Command::Plan(args) => return Ok(plan::run(&args)),
             Command::Crds => crds::print(&mut std::io::stdout().lock())?,
         }
         Ok(ExitCode::SUCCESS)

@@ -17,7 +17,7 @@ pub mod report;
 pub mod requests;
 pub mod shares;
 pub mod sizes;
-mod slo_evidence;
+pub(crate) mod slo_evidence;
 mod split_summary;
 pub mod steps;
 pub mod summary;

@@ -83,7 +83,7 @@ pub(super) fn seconds(length: Duration) -> f64 {
 }
 
 /// What an answer holds, as the ledger takes it.
-fn parts<'a>(candidate: &'a Counters, stable: &'a Counters) -> Vec<counters::Series<'a, (Arm, Which)>> {
+pub fn parts<'a>(candidate: &'a Counters, stable: &'a Counters) -> Vec<counters::Series<'a, (Arm, Which)>> {
     let mut parts = vec![];
     for (arm, counters) in [(Arm::Candidate, candidate), (Arm::Stable, stable)] {
         let mut push = |which, series: &'a [Series]| {

@@ -1,20 +1,21 @@
 use rstest::rstest;
 use serde_json::Value;
 
+use super::page::{MOST_ROWS, page, table};
+use super::recorded::read;
 use super::*;
+use std::fmt::Write as _;
 
-fn args(output: Output) -> Args {
-    Args {
-        blocks: PathBuf::new(),
-        objective: "99%".parse().unwrap(),
-        alpha: "1%".parse().unwrap(),
-        beta: "5%".parse().unwrap(),
-        leave_out: 1,
-        kappa: 0.0,
-        tolerance: 1.25,
-        planned_blocks: 240,
-        output,
-    }
+fn trial(text: &str) -> Trial {
+    let blocks = read(text.as_bytes()).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let none = Kappa::Known(0.0);
+    let settings = Settings { kappa: none, kappa_compare: none, ..Settings::default() };
+    Trial { slo: None, theta: 0.01, settings, blocks }
+}
+
+fn page_of(text: &str) -> String {
+    let trial = trial(text);
+    page(&trial, &trial.rows().unwrap()).unwrap()
 }
 
 /// Two steps: healthy, then ten times too many errors.
@@ -32,15 +33,16 @@ fn recorded() -> String {
 }
 
 fn rows(text: &str) -> Vec<Row> {
-    let Ok(blocks) = read(text.as_bytes()) else { panic!("{text}") };
-    judge(&args(Output::Json), &blocks).unwrap()
+    trial(text).rows().unwrap()
 }
 
 #[test]
 fn json_has_one_object_a_block_with_logarithms_of_e_values() {
-    let rows = rows(&recorded());
+    let trial = trial(&recorded());
+    let mut lines = Vec::new();
+    print(Output::Json, &trial, &mut lines).unwrap();
     let printed: Vec<Value> =
-        rows.iter().map(|row| serde_json::to_value(Printed::from(row)).unwrap()).collect();
+        String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(printed.len(), 30);
     let first = &printed[0];
     let fields: Vec<&String> = first.as_object().unwrap().keys().collect();
@@ -61,8 +63,7 @@ fn json_has_one_object_a_block_with_logarithms_of_e_values() {
 
 #[test]
 fn the_page_shows_the_decision_and_when_it_fell() {
-    let rows = rows(&recorded());
-    let page = page(&args(Output::Table), &rows).unwrap();
+    let page = page_of(&recorded());
     assert!(page.contains("would have been rolled back"), "{page}");
     assert!(page.contains("2026-11-21T10:13:00Z: would have been"), "{page}");
     assert!(page.contains("10 bad of 100"), "{page}");
@@ -71,7 +72,7 @@ fn the_page_shows_the_decision_and_when_it_fell() {
 #[test]
 fn an_empty_file_is_said_to_be_empty() {
     assert!(rows("\n\n").is_empty());
-    assert_eq!(page(&args(Output::Table), &[]).unwrap(), "no blocks, nothing to judge\n");
+    assert_eq!(page_of(""), "no blocks, nothing to judge\n");
 }
 
 const GOOD: &str = r#"{"t": "2026-11-21T10:00:00Z", "step": 0, "candidate": {"bad": 0, "total": 9}}"#;
@@ -105,18 +106,51 @@ fn without_a_step_or_an_arm_there_is_no_data_for_it() {
     assert_eq!((rows[1].block.step, rows[1].block.candidate, rows[1].block.stable), (None, None, None));
 }
 
+fn command(options: &[&str]) -> Result<Args, clap::Error> {
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+    clap::Parser::try_parse_from([&["backtest"], options].concat()).map(|Command { args }| args)
+}
+
+const BLOCKS: [&str; 2] = ["--blocks", "docs/analysis/late-fault.jsonl"];
+
+#[tokio::test]
+async fn the_options_of_the_file_mode_reach_the_judge() {
+    let options =
+        ["--objective", "99.5%", "--alpha", "2%", "--beta", "10%", "--leave-out", "2", "--kappa", "0.5"];
+    let more = ["--tolerance", "1.5", "--planned-blocks", "60", "--output", "json"];
+    let args = command(&[BLOCKS.as_slice(), &options, &more].concat()).unwrap();
+    let trial = trials(&args).await.unwrap().remove(0);
+    let settings = trial.settings;
+    assert_eq!((trial.theta, settings.alpha, settings.beta), (0.005, 0.02, 0.1));
+    assert_eq!((settings.leave_out, settings.planned_blocks, settings.tolerance), (2, 60, 1.5));
+    assert_eq!((settings.kappa, settings.kappa_compare), (Kappa::Known(0.5), Kappa::Known(0.5)));
+    assert_eq!(trial.blocks.len(), 64);
+}
+
 #[rstest]
-#[case::objective("100%", "1%", 1)]
-#[case::alpha("99%", "0%", 1)]
-#[case::leave_out("99%", "1%", 9)]
-fn impossible_options_are_refused(#[case] objective: &str, #[case] alpha: &str, #[case] leave_out: usize) {
-    let args = Args {
-        objective: objective.parse().unwrap(),
-        alpha: alpha.parse().unwrap(),
-        leave_out,
-        ..args(Output::Json)
-    };
-    assert!(matches!(judge(&args, &[]), Err(Error::Settings(_))));
+#[case::nothing(&[])]
+#[case::no_objective(&BLOCKS)]
+#[case::no_rollout(&["--prometheus", "http://localhost:9090"])]
+#[case::both(&["--blocks", "x", "--objective", "99%", "--prometheus", "http://localhost:9090"])]
+#[case::not_a_percentage(&["--blocks", "x", "--objective", "0.99"])]
+fn incomplete_options_are_refused(#[case] options: &[&str]) {
+    assert!(command(options).is_err());
+}
+
+#[rstest]
+#[case::objective(&["--objective", "100%"])]
+#[case::alpha(&["--objective", "99%", "--alpha", "0%"])]
+#[case::leave_out(&["--objective", "99%", "--leave-out", "9"])]
+#[tokio::test]
+async fn impossible_options_are_refused(#[case] options: &[&str]) {
+    let args = command(&[BLOCKS.as_slice(), options].concat()).unwrap();
+    let trial = trials(&args).await.unwrap().remove(0);
+    assert!(matches!(trial.judge(), Err(Error::Options(_))));
+    assert_eq!(run(&args).await, ExitCode::from(2));
 }
 
 #[test]
@@ -129,4 +163,16 @@ fn a_long_trial_is_shown_in_few_rows() {
     }
     let rows = rows(&text);
     assert!(table(&rows).row_count() <= MOST_ROWS + 5);
+}
+
+#[test]
+fn the_plots_in_the_documentation_are_what_the_tool_prints() {
+    let document = include_str!("../../../docs/analysis.md");
+    let page = page_of(include_str!("../../../docs/analysis/late-fault.jsonl"));
+    let plots: Vec<&str> = page.split("\n\n").filter(|part| part.contains("as the power of ten")).collect();
+    assert_eq!(plots.len(), 2);
+    for plot in plots {
+        assert!(document.contains(plot.trim_end()), "not in docs/analysis.md:\n{plot}");
+    }
+    assert!(page.contains("2026-11-21T10:12:00Z: would have been rolled back"), "the text says 75 seconds");
 }
