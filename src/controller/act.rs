@@ -122,7 +122,7 @@ impl Controller {
     fn refuse(&self, owner: &Owner, revision: &str, kind: &str) {
         let message = format!("a {kind} {revision} exists that is not ours: delete or rename it");
         let refusal = Refusal { condition: ACCEPTED, reason: "NameTaken", message };
-        let key = (owner.namespace.clone(), revision.to_owned());
+        let key = (owner.uid.clone(), revision.to_owned());
         self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, Some(refusal));
     }
 
@@ -263,7 +263,8 @@ impl Controller {
         let name = model.object.name_any();
         let identity = revision::identity(&name, &model.object.spec);
         let owner = owner(model);
-        let key: Key = (owner.namespace.clone(), identity.name.clone());
+        // By uid: what is made anew under the same name is asked about anew.
+        let key: Key = (owner.uid.clone(), identity.name.clone());
         if model.revisions.iter().any(|r| r.name_any() == identity.name) {
             return Ok(None);
         }
@@ -280,13 +281,18 @@ impl Controller {
         let params = PatchParams::apply(MANAGER).force().dry_run();
         let refusal = match api.patch(&identity.name, &params, &Patch::Apply(&body)).await {
             Ok(_) => None,
-            Err(kube::Error::Api(status)) if [400, 403, 422, 500].contains(&status.code) => {
+            Err(kube::Error::Api(status))
+                if [400, 403, 422, 500].contains(&status.code)
+                    && !status.message.contains("being terminated") =>
+            {
                 let mut message = status.message.clone();
                 crate::api::conditions::truncate(&mut message, 700);
                 let message = format!("spec.template: the API server refuses these pods: {message}");
                 Some(Refusal { condition: ACCEPTED, reason: "InvalidTemplate", message })
             }
-            Err(error) => return Err(Error::api(format!("try out Deployment {}/{}", key.0, key.1))(error)),
+            Err(error) => {
+                return Err(Error::api(format!("try out Deployment {}/{}", owner.namespace, key.1))(error));
+            }
         };
         let mut vetted = self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         while vetted.len() >= 1000 {

@@ -35,6 +35,7 @@ struct World {
     workloads: BTreeMap<String, (i32, i32)>,
     service: Option<String>,
     route: Option<(i64, BTreeMap<String, i32>)>,
+    idle: BTreeSet<String>,
     accepted: i64,
     /// What the route said since the last generation that was accepted, that one included: what a proxy may apply.
     unsettled: Vec<BTreeMap<String, i32>>,
@@ -95,6 +96,7 @@ impl World {
             workloads: BTreeMap::new(),
             service: None,
             route: None,
+            idle: BTreeSet::new(),
             accepted: 0,
             unsettled: vec![],
             verdict: Verdict::Undecided,
@@ -116,7 +118,12 @@ impl World {
                 let accepted = self.accepted >= *generation;
                 let parent = || Acceptance::Pending { parent: "Gateway public".to_owned() };
                 let acceptance = if accepted { Acceptance::Accepted } else { parent() };
-                Route::Live(RouteView { generation: *generation, shares: shares.clone(), acceptance })
+                Route::Live(RouteView {
+                    generation: *generation,
+                    shares: shares.clone(),
+                    idle: self.idle.clone(),
+                    acceptance,
+                })
             }),
             propagation: Duration::from_secs(2),
         });
@@ -245,15 +252,18 @@ impl World {
                 self.workloads.remove(revision);
             }
             Write::Route(shares) => {
+                let idle: BTreeSet<String> =
+                    shares.iter().filter(|s| s.weight == 0).map(|s| s.revision.clone()).collect();
                 let shares: BTreeMap<String, i32> =
-                    shares.iter().map(|s| (s.revision.clone(), s.weight)).collect();
+                    shares.iter().filter(|s| s.weight > 0).map(|s| (s.revision.clone(), s.weight)).collect();
                 let seen = basis.route.as_ref();
-                if seen.map(|r| &r.1) != Some(&shares) {
-                    if self.route.as_ref() != seen || self.split.is_none() {
+                if seen.map(|r| &r.1) != Some(&shares) || basis.idle != idle {
+                    if self.route.as_ref() != seen || self.idle != basis.idle || self.split.is_none() {
                         return false;
                     }
                     self.unsettled.push(shares.clone());
                     self.route = Some((seen.map_or(1, |r| r.0 + 1), shares));
+                    self.idle = idle;
                 }
             }
         }
@@ -342,6 +352,7 @@ impl World {
             Event::SplitDeleted => {
                 self.split = None;
                 self.route = None;
+                self.idle.clear();
             }
         }
     }
@@ -408,15 +419,15 @@ fn settles(world: &World) -> Phase {
     let mut world = world.clone();
     world.verdict = Verdict::Pass;
     world.baked = true;
-    for _ in 0..80 {
+    for turn in 0..80 {
         for revision in ["a", "b", "c"] {
             world.happen(&Event::Ready(revision), &world.clone());
         }
         world.happen(&Event::Accept, &world.clone());
-        if world.status.phase == Phase::Paused && world.requests.len() < 3 {
+        if world.status.phase == Phase::Paused && turn % 8 == 0 {
             let revision = world.status.candidate_revision.clone().unwrap_or_default();
             for (verb, n) in [("approve", 1), ("resume", 2)] {
-                let value = json!({"revision": revision, "step": 1, "by": n.to_string()}).to_string();
+                let value = json!({"revision": revision, "step": 1, "by": format!("{turn}-{n}")}).to_string();
                 world.requests.insert(format!("{}{verb}", requests::PREFIX), value);
             }
         }
@@ -476,54 +487,21 @@ fn every_phase_survives_crashes_and_stale_views() {
 fn prefixes() -> Vec<(World, World)> {
     let mut world = World::new();
     let mut all = vec![];
-    let run = Event::Run(usize::MAX);
-    let mut script = vec![
-        run.clone(),
-        Event::Ready("a"),
-        run.clone(),
-        Event::Accept,
-        run.clone(),
-        Event::Wait(6),
-        run.clone(),
-    ];
-    script.extend([
-        Event::Want("b"),
-        run.clone(),
-        Event::Ready("b"),
-        run.clone(),
-        Event::Accept,
-        run.clone(),
-        Event::Wait(6),
-    ]);
-    script.extend([
-        run.clone(),
-        Event::Judge(Verdict::Pass),
-        run.clone(),
-        run.clone(),
-        Event::Ready("b"),
-        run.clone(),
-    ]);
-    script.extend([
-        Event::Accept,
-        run.clone(),
-        Event::Wait(6),
-        run.clone(),
-        run.clone(),
-        Event::Ask("approve"),
-        run.clone(),
-    ]);
-    script.extend([
-        run.clone(),
-        run.clone(),
-        Event::Ready("b"),
-        run.clone(),
-        Event::Accept,
-        run.clone(),
-        Event::Wait(6),
-        run.clone(),
-    ]);
-    script.extend([run.clone(), Event::Wait(6), run.clone(), run]);
-    for event in script {
+    let script = "run ready-a run accept run wait run \
+        want-b run ready-b run accept run wait run run accept run wait run \
+        pass run run ready-b run accept run wait run run approve run \
+        run run ready-b run accept run wait run run wait run run";
+    let event = |word: &str| match word {
+        "ready-a" => Event::Ready("a"),
+        "ready-b" => Event::Ready("b"),
+        "accept" => Event::Accept,
+        "wait" => Event::Wait(6),
+        "want-b" => Event::Want("b"),
+        "pass" => Event::Judge(Verdict::Pass),
+        "approve" => Event::Ask("approve"),
+        _ => Event::Run(usize::MAX),
+    };
+    for event in script.split_whitespace().map(event) {
         let before = world.clone();
         world.happen(&event, &before.clone());
         all.push((before, world.clone()));

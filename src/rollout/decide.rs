@@ -45,6 +45,13 @@ impl Around<'_> {
         self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some())
     }
 
+    /// The data plane has taken over a route that names this revision: its first request finds it.
+    fn is_known(&self, revision: &str) -> bool {
+        let view = self.split.and_then(|s| s.route.live());
+        self.effective.is_settled()
+            && view.is_some_and(|v| v.idle.contains(revision) || v.shares.contains_key(revision))
+    }
+
     fn over(
         &self,
         since: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -131,7 +138,7 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     match &model.judgement.observability {
         Observability::No(_) if step.unobservable_since.is_none() => Some(Move::Observable(false)),
-        Observability::Yes if !around.held() => Some(Move::Enter),
+        Observability::Yes if !around.held() && around.is_known(candidate) => Some(Move::Enter),
         _ => None,
     }
 }

@@ -9,7 +9,8 @@ use super::{
     decide::{self, Around},
     notice::Notice,
     observed::{Model, Observed, Route, Split},
-    phase, shares, sizes, split_summary, summary,
+    phase::{self, Move},
+    shares, sizes, split_summary, summary,
 };
 use crate::{
     api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, TrafficSplitStatus},
@@ -121,7 +122,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         statuses.push(status);
     }
     let decided: Vec<shares::Decided<'_>> = observed.models.iter().zip(&statuses).collect();
-    let route = split.map(|s| shares::allowed(s, &decided)).unwrap_or_default();
+    let mut route = split.map(|s| shares::allowed(s, &decided)).unwrap_or_default();
+    if let Some(split) = split.filter(|_| !route.is_empty()) {
+        let idle = shares::idle(split, &decided, &route, &effective, now);
+        route.extend(idle);
+    }
     let mut writes = writes(observed, &decided, &route, &effective, now);
     let split_status = split.map(|s| split_status(s, &decided, &route, &effective, now));
     if split_status.is_some() {
@@ -138,16 +143,16 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     Plan { writes, models, split: split_status, notices, confirm, urgent, next }
 }
 
-/// At most one move, requests first.
+/// At most one move: what takes the candidate out, then requests, then what goes on.
 fn turn(model: &Model, around: &Around<'_>) -> (ModelDeploymentStatus, Vec<Notice>) {
     let canary = around.split.map(|s| &s.spec.strategy.canary);
-    let (mut status, notices) = if let Some(request) = model.requests.first() {
-        apply::handle(model, canary, request, around.now)
-    } else {
-        match decide::next_move(model, around) {
-            Some(step) => apply::apply(model, canary, &step, around.now),
-            None => (model.status.clone(), vec![]),
+    let step = decide::next_move(model, around);
+    let (mut status, notices) = match (step, model.requests.first()) {
+        (Some(step @ Move::Retreat(_)), _) | (Some(step), None) => {
+            apply::apply(model, canary, &step, around.now)
         }
+        (_, Some(request)) => apply::handle(model, canary, request, around.now),
+        (None, None) => (model.status.clone(), vec![]),
     };
     if let Ok(latest) = &model.latest {
         status.latest_revision = Some(latest.revision.clone());

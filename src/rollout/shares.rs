@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::{
     apply,
     observed::{Model, Split},
-    steps,
+    sizes, steps,
 };
 use crate::{
-    api::v1alpha1::{Canary, ModelDeploymentStatus, Percent, Phase},
-    route::{self, Portion, Share},
+    api::v1alpha1::{Canary, ModelDeploymentStatus, Percent, Phase, RevisionUse},
+    route::{self, Effective, Portion, Share},
 };
 
 /// A model with the status that is to be acted on.
@@ -32,6 +34,44 @@ pub fn allowed(split: &Split, models: &[Decided<'_>]) -> Vec<Share> {
     assemble(split, models, &live, |(model, status)| {
         guarded(model, status, &split.spec.strategy.canary, &live)
     })
+}
+
+/// Revisions that the route names without giving them traffic: a candidate that is about to get its first weight, and
+/// what had weight or was about to, until it is drained. So every proxy knows a revision before its first request and
+/// until after its last (make before break).
+#[must_use]
+pub fn idle(
+    split: &Split,
+    models: &[Decided<'_>],
+    shares: &[Share],
+    effective: &Effective,
+    now: Timestamp,
+) -> Vec<Share> {
+    let named =
+        |name: &str| split.route.live().is_some_and(|v| v.shares.contains_key(name) || v.idle.contains(name));
+    let canary = &split.spec.strategy.canary;
+    let mut idle = vec![];
+    for (model, status) in models {
+        for revision in &status.revisions {
+            let ready = model.workload(&revision.name).ready;
+            let wanted = match revision.used {
+                RevisionUse::Candidate if status.phase == Phase::Preparing => {
+                    named(&revision.name) || ready >= steps::replicas(canary, 0, model.full_size())
+                }
+                RevisionUse::Draining if sizes::is_drained(revision, Some(split), effective, now) => false,
+                RevisionUse::History => false,
+                _ => named(&revision.name),
+            };
+            if wanted
+                && status.stable_revision.is_some()
+                && !shares.iter().any(|s| s.revision == revision.name)
+            {
+                let version = model.version_of(&revision.name);
+                idle.push(Share { revision: revision.name.clone(), version, weight: 0 });
+            }
+        }
+    }
+    idle
 }
 
 fn live(split: &Split) -> BTreeMap<String, i32> {

@@ -137,7 +137,8 @@ fn candidate(model: &Model, status: &ModelDeploymentStatus, split: Option<&Split
 
 /// Whether a revision that lost its traffic has none left: the route without it is effective, and for as long as a
 /// request may take.
-fn is_drained(
+#[must_use]
+pub fn is_drained(
     revision: &RevisionStatus,
     split: Option<&Split>,
     effective: &Effective,

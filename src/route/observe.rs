@@ -1,6 +1,6 @@
 //! What a live route says, and what its parents say about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -12,8 +12,10 @@ use crate::api::conditions::truncate;
 pub struct RouteView {
     /// Its generation.
     pub generation: i64,
-    /// Weight of each Service that it names; of one that is named twice, the sum.
+    /// Weight of each Service in its first rule, which is the only one for traffic; of one named twice, the sum.
     pub shares: BTreeMap<String, i32>,
+    /// Services that it names without giving them traffic: the data plane knows them.
+    pub idle: BTreeSet<String>,
     /// Whether all parents have taken this generation over.
     pub acceptance: Acceptance,
 }
@@ -44,7 +46,7 @@ pub enum Acceptance {
 pub fn observe(live: &HTTPRoute) -> RouteView {
     let generation = live.metadata.generation.unwrap_or(0);
     let mut shares = BTreeMap::new();
-    for backend in live.spec.rules.iter().flat_map(|rule| &rule.backend_refs) {
+    for backend in live.spec.rules.first().iter().flat_map(|rule| &rule.backend_refs) {
         let weight: &mut i32 = shares.entry(backend.name.clone()).or_default();
         *weight = weight.saturating_add(backend.weight);
     }
@@ -62,7 +64,8 @@ pub fn observe(live: &HTTPRoute) -> RouteView {
         [] => Acceptance::Pending { parent: "any parent".to_owned() },
         _ => Acceptance::Accepted,
     });
-    RouteView { generation, shares, acceptance }
+    let idle = live.spec.rules.iter().skip(1).flat_map(|rule| &rule.backend_refs).map(|b| b.name.clone());
+    RouteView { generation, shares, idle: idle.collect(), acceptance }
 }
 
 /// All controllers that report on this parent must agree, and at least one must report.

@@ -20,8 +20,16 @@ const HTTP_PORT: i32 = 80;
 /// The response header that says which version answered.
 const VERSION_HEADER: &str = "x-model-version";
 
+/// The header of the idle rule; its value is the `TrafficSplit`'s uid, which callers do not know.
+const IDLE_HEADER: &str = "x-seatrial-idle";
+
 /// The route of `split` with these shares, all defaults of the API written out; `None` without any share (a route to
-/// nobody would answer 500 where a missing one lets another route match). Exactly one rule; a share of 0 is left out.
+/// nobody would answer 500 where a missing one lets another route match).
+///
+/// One rule for the traffic, where a share of 0 is left out. Revisions with a share of 0 stand in a second rule, which
+/// no caller's request matches: the data plane knows them before they get weight, and until they have none any more.
+/// Otherwise the first requests to a new revision fail where routes and clusters reach a proxy in any order (Envoy
+/// answers 503 while it waits for the endpoints of a cluster that a route names already).
 #[must_use]
 pub fn render(split: &TrafficSplit, shares: &[Share]) -> Option<HTTPRoute> {
     let asked = &split.spec.route.http_route;
@@ -40,12 +48,13 @@ pub fn render(split: &TrafficSplit, shares: &[Share]) -> Option<HTTPRoute> {
         timeouts: asked.timeouts.as_ref().and_then(timeouts),
         ..Rule::default()
     };
+    let rules = [Some(rule), idle_rule(split, shares)].into_iter().flatten().collect();
     Some(HTTPRoute {
         metadata: metadata(split),
         spec: HTTPRouteSpec {
             parent_refs: asked.parent_refs.iter().map(parent).collect(),
             hostnames: asked.hostnames.clone(),
-            rules: vec![rule],
+            rules,
         },
         status: None,
     })
@@ -99,6 +108,17 @@ pub(super) fn parent(given: &ParentRef) -> ParentReference {
         section_name: given.section_name.clone(),
         port: given.port,
     }
+}
+
+fn idle_rule(split: &TrafficSplit, shares: &[Share]) -> Option<Rule> {
+    let idle: Vec<BackendRef> = shares
+        .iter()
+        .filter(|share| share.weight <= 0)
+        .map(|share| BackendRef { weight: 1, ..backend_ref(share) })
+        .collect();
+    let uid = split.metadata.uid.clone().unwrap_or_default();
+    let matched = Match { headers: vec![named("Exact".to_owned(), IDLE_HEADER, &uid)], ..Match::default() };
+    (!idle.is_empty()).then(|| Rule { matches: vec![matched], backend_refs: idle, ..Rule::default() })
 }
 
 fn backend_ref(share: &Share) -> BackendRef {

@@ -248,7 +248,7 @@ proptest! {
         for (generation, weight, accepted, pause) in steps {
             now += pause;
             let acceptance = if accepted { Acceptance::Accepted } else { pending("p") };
-            let view = RouteView { generation, shares: [("r".to_owned(), weight)].into(), acceptance };
+            let view = RouteView { generation, shares: [("r".to_owned(), weight)].into(), idle: [].into(), acceptance };
             let verdict = effective(&view, memory.as_ref(), TEN, at(now));
             memory = remember(&view, memory.as_ref(), at(now));
             if accepted {

@@ -43,6 +43,17 @@ remove_cgroups() {
   rmdir /sys/fs/cgroup/{,*/}k8s.io 2> /dev/null || true
 }
 
+# All pods together are one cgroup beside every other process of the machine: with its default share a build next door
+# takes their readiness away. cgroup v1 counts shares (1024 by default), v2 weights (100).
+prefer_pods() {
+  local group
+  for group in /sys/fs/cgroup/cpu/k8s.io /sys/fs/cgroup/k8s.io; do
+    [ -d "${group%/k8s.io}" ] && mkdir -p "$group" 2> /dev/null || continue
+    { [ -w "$group/cpu.shares" ] && echo 10240 > "$group/cpu.shares"; } 2> /dev/null || true
+    { [ -w "$group/cpu.weight" ] && echo 1000 > "$group/cpu.weight"; } 2> /dev/null || true
+  done
+}
+
 init() {   # the first process of the new namespaces; the rest ends with it
   readlink /proc/self/ns/net > netns
   export PATH=$bin:$PATH KUBECONFIG=$dir/kubeconfig
@@ -141,6 +152,7 @@ C
 {"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
  "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}]], "dataDir": "$dir/cni-data", "routes": [{"dst": "0.0.0.0/0"}]}}]}
 C
+  prefer_pods
   launch containerd containerd -c containerd.toml
   await 30 containerd "$dir/log/containerd" ctr --address "$dir/containerd.sock" version
 }
