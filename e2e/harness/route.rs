@@ -23,8 +23,10 @@ impl Route {
     pub fn of(object: &DynamicObject) -> Self {
         let (mut weights, mut revisions) = (BTreeMap::new(), BTreeMap::new());
         let rules = object.data["spec"]["rules"].as_array();
-        // Every rule has the same backends; the first one tells.
-        let backends = rules.and_then(|r| r.first()).and_then(|r| r["backendRefs"].as_array());
+        // One rule is for the traffic; another one, which no caller matches, only names revisions.
+        let idle = |rule: &&Value| rule.to_string().contains("x-seatrial-idle");
+        let traffic = rules.into_iter().flatten().find(|rule| !idle(rule));
+        let backends = traffic.and_then(|r| r["backendRefs"].as_array());
         for backend in backends.into_iter().flatten() {
             let weight = backend["weight"].as_i64().unwrap_or(1);
             let service = backend["name"].as_str().unwrap_or_default().to_owned();

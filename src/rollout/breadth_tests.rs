@@ -487,7 +487,7 @@ fn every_phase_survives_crashes_and_stale_views() {
 fn prefixes() -> Vec<(World, World)> {
     let mut world = World::new();
     let mut all = vec![];
-    let script = "run ready-a run accept run wait run \
+    let script = "run ready-a run accept run wait run run accept run wait run \
         want-b run ready-b run accept run wait run run accept run wait run \
         pass run run ready-b run accept run wait run run approve run \
         run run ready-b run accept run wait run run wait run run";

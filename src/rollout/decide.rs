@@ -7,7 +7,7 @@ use super::{
     evidence::Observability,
     observed::{Model, Split, StableService},
     phase::Move,
-    steps,
+    sizes, steps,
 };
 use crate::{
     api::v1alpha1::{
@@ -136,11 +136,29 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
             Move::Retreat(rollback(Outcome::RolledBack, "ProgressDeadlineExceeded", message, around.now))
         });
     }
+    if let Some(refusal) = not_known(model, around, step, candidate) {
+        return Some(refusal);
+    }
     match &model.judgement.observability {
         Observability::No(_) if step.unobservable_since.is_none() => Some(Move::Observable(false)),
         Observability::Yes if !around.held() && around.is_known(candidate) => Some(Move::Enter),
         _ => None,
     }
+}
+
+/// How much longer than the pods the gateway may take to hear of them.
+pub const HEARING: Duration = Duration::from_secs(5);
+
+/// The gateway has not taken over the route that names the candidate: it would not take over a weight either.
+fn not_known(model: &Model, around: &Around<'_>, step: &StepStatus, candidate: &str) -> Option<Move> {
+    let Effective::Unaccepted { message } = around.effective else { return None };
+    let deadline = model.spec.progress_deadline;
+    let limit = Duration::from_millis(deadline.millis() + HEARING.millis());
+    if around.is_known(candidate) || !around.over(&step.since, limit) {
+        return None;
+    }
+    let message = format!("its route was not effective within {deadline}: {message}");
+    Some(Move::Retreat(rollback(Outcome::RolledBack, "WeightNotEffective", message, around.now)))
 }
 
 /// A newer revision while the candidate has no traffic yet. A rejected one ends the trial, any other takes its place.
@@ -353,24 +371,14 @@ fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
         && model.wanted() != status.stable_revision.as_deref()
         && model.wanted().is_some_and(|w| !model.is_rejected(w));
     let drained = match (around.split, around.effective) {
-        (None, _) => around.over(&rollback.since, DRAIN),
+        (None, _) => around.over(&rollback.since, sizes::DRAIN),
         (Some(split), Effective::Settled { since }) => {
-            around.now.duration_since((*since).max(rollback.since.0)) >= drain(split).signed()
+            around.now.duration_since((*since).max(rollback.since.0)) >= sizes::drain(split).signed()
         }
         (Some(_), _) => false,
     };
     (drained || newer).then_some(Move::Settle)
 }
-
-/// How long requests may still run at a revision that lost its weight: the route's own limit, else 30 s.
-#[must_use]
-pub fn drain(split: &Split) -> Duration {
-    let timeouts = split.spec.route.http_route.timeouts.as_ref();
-    timeouts.and_then(|t| t.request).filter(|d| d.millis() > 0).unwrap_or(DRAIN)
-}
-
-/// The drain where nobody says how long a request may take.
-pub const DRAIN: Duration = Duration::from_secs(30);
 
 fn cancelled(around: &Around<'_>) -> Move {
     let message = "its TrafficSplit was deleted in mid-trial".to_owned();

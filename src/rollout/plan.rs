@@ -99,7 +99,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut notices = vec![];
     let before: Vec<shares::Decided<'_>> = observed.models.iter().map(|m| (m, &m.status)).collect();
     let goal: BTreeMap<String, i32> = split
-        .map(|s| shares::goal(s, &before).into_iter().map(|x| (x.revision, x.weight)).collect())
+        .map(|s| shares::goal(s, &before, &effective).into_iter().map(|x| (x.revision, x.weight)).collect())
         .unwrap_or_default();
     let mut busy: BTreeSet<&str> =
         observed.models.iter().filter(|m| is_rolling(m.status.phase)).map(|m| m.name.as_str()).collect();
@@ -122,8 +122,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         statuses.push(status);
     }
     let decided: Vec<shares::Decided<'_>> = observed.models.iter().zip(&statuses).collect();
-    let mut route = split.map(|s| shares::allowed(s, &decided)).unwrap_or_default();
-    if let Some(split) = split.filter(|_| !route.is_empty()) {
+    let mut route = split.map(|s| shares::allowed(s, &decided, &effective)).unwrap_or_default();
+    if let Some(split) = split {
         let idle = shares::idle(split, &decided, &route, &effective, now);
         route.extend(idle);
     }
@@ -289,11 +289,11 @@ fn next(
     let mut due: Vec<Timestamp> = vec![];
     let mut after = |since: Timestamp, length: Duration| due.extend(since.checked_add(length.signed()).ok());
     if let (Some(split), Effective::Settled { since }) = (split, effective) {
-        after(*since, decide::drain(split));
+        after(*since, sizes::drain(split));
     }
     for (model, status) in decided {
         for revision in &status.revisions {
-            let drain = split.map_or(decide::DRAIN, decide::drain);
+            let drain = split.map_or(sizes::DRAIN, sizes::drain);
             if let Some(since) = &revision.since {
                 after(since.0, drain);
                 after(since.0, model.spec.progress_deadline);
@@ -304,6 +304,10 @@ fn next(
         }
         if let Some(step) = &status.step {
             after(step.since.0, model.spec.progress_deadline);
+            after(
+                step.since.0,
+                Duration::from_millis(model.spec.progress_deadline.millis() + decide::HEARING.millis()),
+            );
             if let Some(split) = split {
                 let canary = &split.spec.strategy.canary;
                 if let Some(since) = &step.unobservable_since {
@@ -317,7 +321,7 @@ fn next(
             }
         }
         if let Some(rollback) = &status.rollback {
-            after(rollback.since.0, split.map_or(decide::DRAIN, decide::drain));
+            after(rollback.since.0, split.map_or(sizes::DRAIN, sizes::drain));
         }
     }
     if let Effective::Waiting { until } = effective {

@@ -3,7 +3,7 @@
 //! Two rules stand above the state (design §4.3, §4.4): no weight rises onto a revision that is not ready for it, and
 //! nothing moves traffic from ready endpoints to fewer than needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -22,16 +22,18 @@ pub type Decided<'a> = (&'a Model, &'a ModelDeploymentStatus);
 
 /// What the state asks for, however ready anything is.
 #[must_use]
-pub fn goal(split: &Split, models: &[Decided<'_>]) -> Vec<Share> {
+pub fn goal(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec<Share> {
     let canary = &split.spec.strategy.canary;
-    assemble(split, models, &live(split), |(_, status)| apply::candidate_weight(status, Some(canary)))
+    assemble(split, models, &live(split), &known(split, effective), |(_, status)| {
+        apply::candidate_weight(status, Some(canary))
+    })
 }
 
 /// What may be written now, given what the live route says.
 #[must_use]
-pub fn allowed(split: &Split, models: &[Decided<'_>]) -> Vec<Share> {
+pub fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec<Share> {
     let live = live(split);
-    assemble(split, models, &live, |(model, status)| {
+    assemble(split, models, &live, &known(split, effective), |(model, status)| {
         guarded(model, status, &split.spec.strategy.canary, &live)
     })
 }
@@ -58,14 +60,12 @@ pub fn idle(
                 RevisionUse::Candidate if status.phase == Phase::Preparing => {
                     named(&revision.name) || ready >= steps::replicas(canary, 0, model.full_size())
                 }
+                RevisionUse::Candidate if status.phase == Phase::Pending => ready >= model.full_size(),
                 RevisionUse::Draining if sizes::is_drained(revision, Some(split), effective, now) => false,
                 RevisionUse::History => false,
                 _ => named(&revision.name),
             };
-            if wanted
-                && status.stable_revision.is_some()
-                && !shares.iter().any(|s| s.revision == revision.name)
-            {
+            if wanted && !shares.iter().any(|s| s.revision == revision.name) {
                 let version = model.version_of(&revision.name);
                 idle.push(Share { revision: revision.name.clone(), version, weight: 0 });
             }
@@ -74,22 +74,29 @@ pub fn idle(
     idle
 }
 
+/// Revisions that every proxy knows by now, without traffic.
+fn known(split: &Split, effective: &Effective) -> BTreeSet<String> {
+    let view = split.route.live().filter(|_| effective.is_settled());
+    view.map(|view| view.idle.clone()).unwrap_or_default()
+}
+
 fn live(split: &Split) -> BTreeMap<String, i32> {
     split.route.live().map(|view| view.shares.clone()).unwrap_or_default()
 }
 
 /// What a model has to serve: the stable revision and the candidate by `weight`; the first revision by itself once it is
-/// ready (or is in the live route already); nothing for a model that cannot serve yet.
+/// ready and known to the data plane (or has traffic already); nothing for a model that cannot serve yet.
 fn portion(
     (model, status): &Decided<'_>,
     backend: i32,
     weight: Percent,
     live: &BTreeMap<String, i32>,
+    known: &BTreeSet<String>,
 ) -> Option<Portion> {
     let called = |revision: &str| (revision.to_owned(), model.version_of(revision));
     let Some(stable) = status.stable_revision.as_deref() else {
         let first = status.latest_revision.as_deref().filter(|_| status.phase == Phase::Pending)?;
-        let ready = model.workload(first).ready >= model.full_size();
+        let ready = model.workload(first).ready >= model.full_size() && known.contains(first);
         return (ready || live.contains_key(first)).then(|| Portion {
             weight: backend,
             stable: called(first),
@@ -111,6 +118,7 @@ fn assemble<'a>(
     split: &Split,
     models: &[Decided<'a>],
     live: &BTreeMap<String, i32>,
+    known: &BTreeSet<String>,
     weight_of: impl Fn(&Decided<'a>) -> Percent,
 ) -> Vec<Share> {
     let portions: Vec<Portion> = split
@@ -119,7 +127,7 @@ fn assemble<'a>(
         .iter()
         .filter_map(|backend| {
             let decided = models.iter().find(|(m, _)| m.name == backend.model_deployment_ref.name)?;
-            portion(decided, backend.weight.unwrap_or(1).max(1), weight_of(decided), live)
+            portion(decided, backend.weight.unwrap_or(1).max(1), weight_of(decided), live, known)
         })
         .collect();
     route::shares(&portions)

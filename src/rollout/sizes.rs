@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
-    decide::{self, Around},
+    decide::Around,
     observed::{Model, Split, StableService},
     phase, steps,
 };
 use crate::{
-    api::v1alpha1::{ModelDeploymentStatus, Phase, RevisionStatus, RevisionUse},
+    api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, RevisionStatus, RevisionUse},
     route::Effective,
 };
 
@@ -155,8 +155,18 @@ pub fn is_drained(
         }
         (Some(_), _) => return false,
     };
-    now.duration_since(since) >= split.map_or(decide::DRAIN, decide::drain).signed()
+    now.duration_since(since) >= split.map_or(DRAIN, drain).signed()
 }
+
+/// How long requests may still run at a revision that lost its weight: the route's own limit, else 30 s.
+#[must_use]
+pub fn drain(split: &Split) -> Duration {
+    let timeouts = split.spec.route.http_route.timeouts.as_ref();
+    timeouts.and_then(|t| t.request).filter(|d| d.millis() > 0).unwrap_or(DRAIN)
+}
+
+/// The drain where nobody says how long a request may take.
+pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// The revision that Service `<name>` should select: the stable one, or the first once it is ready. `None`: leave it
 /// as it is.

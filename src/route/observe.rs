@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{HTTPRoute, ParentReference, ParentStatus};
+use super::{HTTPRoute, ParentReference, ParentStatus, Rule, render::IDLE_HEADER};
 use crate::api::conditions::truncate;
 
 /// A live route as far as rollouts care.
@@ -12,7 +12,7 @@ use crate::api::conditions::truncate;
 pub struct RouteView {
     /// Its generation.
     pub generation: i64,
-    /// Weight of each Service in its first rule, which is the only one for traffic; of one named twice, the sum.
+    /// Weight of each Service in the rules for traffic; of one that is named twice, the sum.
     pub shares: BTreeMap<String, i32>,
     /// Services that it names without giving them traffic: the data plane knows them.
     pub idle: BTreeSet<String>,
@@ -46,7 +46,8 @@ pub enum Acceptance {
 pub fn observe(live: &HTTPRoute) -> RouteView {
     let generation = live.metadata.generation.unwrap_or(0);
     let mut shares = BTreeMap::new();
-    for backend in live.spec.rules.first().iter().flat_map(|rule| &rule.backend_refs) {
+    let is_idle = |rule: &&Rule| rule.matches.iter().flat_map(|m| &m.headers).any(|h| h.name == IDLE_HEADER);
+    for backend in live.spec.rules.iter().filter(|rule| !is_idle(rule)).flat_map(|rule| &rule.backend_refs) {
         let weight: &mut i32 = shares.entry(backend.name.clone()).or_default();
         *weight = weight.saturating_add(backend.weight);
     }
@@ -64,7 +65,8 @@ pub fn observe(live: &HTTPRoute) -> RouteView {
         [] => Acceptance::Pending { parent: "any parent".to_owned() },
         _ => Acceptance::Accepted,
     });
-    let idle = live.spec.rules.iter().skip(1).flat_map(|rule| &rule.backend_refs).map(|b| b.name.clone());
+    let idle =
+        live.spec.rules.iter().filter(is_idle).flat_map(|rule| &rule.backend_refs).map(|b| b.name.clone());
     RouteView { generation, shares, idle: idle.collect(), acceptance }
 }
 

@@ -21,10 +21,10 @@ const HTTP_PORT: i32 = 80;
 const VERSION_HEADER: &str = "x-model-version";
 
 /// The header of the idle rule; its value is the `TrafficSplit`'s uid, which callers do not know.
-const IDLE_HEADER: &str = "x-seatrial-idle";
+pub(super) const IDLE_HEADER: &str = "x-seatrial-idle";
 
-/// The route of `split` with these shares, all defaults of the API written out; `None` without any share (a route to
-/// nobody would answer 500 where a missing one lets another route match).
+/// The route of `split` with these shares, all defaults of the API written out; `None` without any (a route to nobody
+/// would answer 500 where a missing one lets another route match).
 ///
 /// One rule for the traffic, where a share of 0 is left out. Revisions with a share of 0 stand in a second rule, which
 /// no caller's request matches: the data plane knows them before they get weight, and until they have none any more.
@@ -33,22 +33,11 @@ const IDLE_HEADER: &str = "x-seatrial-idle";
 #[must_use]
 pub fn render(split: &TrafficSplit, shares: &[Share]) -> Option<HTTPRoute> {
     let asked = &split.spec.route.http_route;
-    let backend_refs: Vec<BackendRef> =
-        shares.iter().filter(|share| share.weight > 0).map(backend_ref).collect();
-    if backend_refs.is_empty() {
+    let rules: Vec<Rule> =
+        [traffic_rule(split, shares), idle_rule(split, shares)].into_iter().flatten().collect();
+    if rules.is_empty() {
         return None;
     }
-    let matches = match &asked.matches[..] {
-        [] => vec![Match::default()],
-        given => given.iter().map(route_match).collect(),
-    };
-    let rule = Rule {
-        matches,
-        backend_refs,
-        timeouts: asked.timeouts.as_ref().and_then(timeouts),
-        ..Rule::default()
-    };
-    let rules = [Some(rule), idle_rule(split, shares)].into_iter().flatten().collect();
     Some(HTTPRoute {
         metadata: metadata(split),
         spec: HTTPRouteSpec {
@@ -108,6 +97,19 @@ pub(super) fn parent(given: &ParentRef) -> ParentReference {
         section_name: given.section_name.clone(),
         port: given.port,
     }
+}
+
+/// The rule for the traffic; none while nobody has any.
+fn traffic_rule(split: &TrafficSplit, shares: &[Share]) -> Option<Rule> {
+    let asked = &split.spec.route.http_route;
+    let backend_refs: Vec<BackendRef> =
+        shares.iter().filter(|share| share.weight > 0).map(backend_ref).collect();
+    let matches = match &asked.matches[..] {
+        [] => vec![Match::default()],
+        given => given.iter().map(route_match).collect(),
+    };
+    let timeouts = asked.timeouts.as_ref().and_then(timeouts);
+    (!backend_refs.is_empty()).then(|| Rule { matches, backend_refs, timeouts, ..Rule::default() })
 }
 
 fn idle_rule(split: &TrafficSplit, shares: &[Share]) -> Option<Rule> {

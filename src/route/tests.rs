@@ -75,8 +75,29 @@ fn a_revision_at_weight_zero_is_not_listed() {
     let shares = [share("iris-aaaaaaaa", "1", 10_000), share("iris-bbbbbbbb", "2", 0)];
     let route = render(&split(&rich()), &shares).unwrap();
     assert_eq!(route.spec.rules[0].backend_refs.len(), 1);
-    assert_eq!(render(&split(&rich()), &shares[1..]), None);
+    assert!(
+        route.spec.rules.iter().flat_map(|r| &r.backend_refs).all(|b| b.weight > 0),
+        "no entry has weight 0"
+    );
     assert_eq!(render(&split(&rich()), &[]), None);
+}
+
+#[test]
+fn a_revision_without_weight_is_known_to_the_data_plane_but_no_caller_reaches_it() {
+    let shares = [share("iris-aaaaaaaa", "1", 10_000), share("iris-bbbbbbbb", "2", 0)];
+    let route = render(&split(&rich()), &shares).unwrap();
+    let idle = &route.spec.rules[1];
+    assert_eq!(idle.backend_refs[0].name, "iris-bbbbbbbb");
+    assert_eq!((idle.matches[0].headers[0].name.as_str(), idle.matches.len()), ("x-seatrial-idle", 1));
+    let view = observe(&route);
+    assert_eq!(view.shares, [("iris-aaaaaaaa".to_owned(), 10_000)].into());
+    assert_eq!(view.idle, ["iris-bbbbbbbb".to_owned()].into());
+    let first = observe(&render(&split(&rich()), &shares[1..]).unwrap());
+    assert_eq!(
+        (first.shares.len(), first.idle.len()),
+        (0, 1),
+        "before the first revision serves, nobody has traffic"
+    );
 }
 
 #[rstest]

@@ -52,7 +52,7 @@ models() {
   fi
   mkdir -p "$dir/models"; cp -r "$cache/models/." "$dir/models/"
   sed "s|@NAMESPACE@|$namespace|g; s|@MODELS@|$dir/models|g" "$here/manifests/models.yaml" | kubectl apply -f - > /dev/null
-  await 20 "the claim $namespace/models" "$dir/log/controller-manager" \
+  await 60 "the claim $namespace/models" "$dir/log/controller-manager" \
     eval "kubectl -n $namespace get pvc models -o jsonpath='{.status.phase}' | grep -q Bound"
   say "claim $namespace/models is bound; pvc://models/iris/<version>, versions: $(ls "$dir/models/iris" | tr '\n' ' ')"
 }
