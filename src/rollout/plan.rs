@@ -138,7 +138,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         && route
             .iter()
             .any(|s| s.weight > view.map_or(0, |v| v.shares.get(&s.revision).copied().unwrap_or(0)));
-    let confirm = raises || writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
+    // Somebody may have a route of that name, which the watch on our own does not show.
+    let creates = split.is_some_and(|s| s.route == Route::Absent) && !route.is_empty();
+    let confirm = creates || raises || writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
     let models = observed.models.iter().map(|m| m.name.clone()).zip(statuses).collect();
     Plan { writes, models, split: split_status, notices, confirm, urgent, next }
 }
