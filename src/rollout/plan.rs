@@ -8,7 +8,7 @@ use super::{
     apply,
     decide::{self, Around},
     notice::Notice,
-    observed::{Model, Observed, Route, Split},
+    observed::{Model, Observed, Route, Split, StableService},
     phase::{self, Move},
     shares, sizes, split_summary, summary,
 };
@@ -89,6 +89,9 @@ pub enum Write {
     /// The status of the `TrafficSplit`, as in [`Plan::split`].
     SplitStatus,
 }
+
+/// How often a name that somebody else has is looked at again.
+const RECHECK: Duration = Duration::from_secs(10);
 
 /// Plans one unit. Total: any state gives a plan, and a state that is as it should be gives one that changes nothing.
 pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
@@ -328,6 +331,11 @@ fn next(
     }
     if let Effective::Waiting { until } = effective {
         due.push(*until);
+    }
+    // What is not ours is not watched: whether it has gone is looked at now and then.
+    let taken = observed.models.iter().any(|m| m.service == StableService::Taken);
+    if taken || split.is_some_and(|s| s.route == Route::Taken) {
+        due.extend(now.checked_add(RECHECK.signed()).ok());
     }
     due.extend(observed.models.iter().filter_map(|m| m.judgement.next));
     due.into_iter().filter(|at| *at > now).min()
