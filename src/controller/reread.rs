@@ -65,7 +65,9 @@ impl Controller {
         if let Some(split) = &live.split {
             cache.splits.put(DeserializeGuard(Ok((**split).clone())));
         }
-        if let Some(route) = &live.route {
+        // Somebody's route of the same name is not watched: in the cache it would stay for ever.
+        let split = live.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
+        if let Some(route) = live.route.as_ref().filter(|route| is_owned(&route.metadata, &split)) {
             cache.routes.put((**route).clone());
         }
         for model in &live.models {
