@@ -87,16 +87,8 @@ fn trial_name(scenario: &Scenario) -> String {
 
 fn trial(scenario: Scenario, runtime: Arc<Runtime>) -> Trial {
     Trial::test(trial_name(&scenario), move || {
-        runtime.block_on(twice(scenario)).map_err(|error| Failed::from(error.to_string()))
+        runtime.block_on(act(scenario)).map_err(|error| Failed::from(error.to_string()))
     })
-}
-
-/// A scenario that fails is played once more, and what was wrong with the first time is printed: two cores that run a
-/// whole cluster sometimes stand still for seconds. What is wrong with Seatrial is wrong twice.
-async fn twice(scenario: Scenario) -> Outcome {
-    let Err(first) = act(scenario).await else { return Ok(()) };
-    println!("{} failed and is played once more:\n{first}", scenario.title);
-    act(scenario).await
 }
 
 async fn act(scenario: Scenario) -> Outcome {

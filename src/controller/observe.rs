@@ -235,7 +235,6 @@ fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
         let workload = Workload {
             version: stored.labels().get(VERSION_LABEL).cloned().unwrap_or_default(),
             created: stored.creation_timestamp().map(|t| t.0),
-            deployed: deployment.is_some(),
             desired: if deployment.is_some() { health.desired } else { 0 },
             // Counts of an earlier size say nothing about the present one.
             ready: if health.observed { health.ready.min(health.desired) } else { 0 },

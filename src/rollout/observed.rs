@@ -118,8 +118,6 @@ pub struct Workload {
     pub version: String,
     /// When its snapshot was stored; `None` when it is not stored yet.
     pub created: Option<Timestamp>,
-    /// Its Deployment is there.
-    pub deployed: bool,
     /// Pods asked for.
     pub desired: i32,
     /// Pods ready. Counted only once the Deployment's controller has seen the newest size.
