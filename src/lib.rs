@@ -26,6 +26,7 @@ pub mod revision;
 pub mod rollout;
 pub mod route;
 pub mod workload;
+pub mod world;
 
 #[cfg(test)]
 mod house;
