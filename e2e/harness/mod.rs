@@ -25,5 +25,5 @@ pub use operator::Operator;
 pub use route::Route;
 pub use run::{Scenario, run_all};
 pub use scene::{MODEL, Scene};
-pub use timeline::{Seen, Timeline};
+pub use timeline::{Seen, Timeline, version_of};
 pub use wait::{eventually, until, until_gone};

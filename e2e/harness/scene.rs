@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{
     Broken, Cluster, Load, Operator, Outcome, Route, Target, Timeline,
     objects::{TEAM, apply, parse, route_kind},
-    until,
+    until, version_of,
 };
 
 /// The model that nearly every scenario is about.
@@ -265,6 +265,7 @@ impl Scene {
             format!("{:?}, {:?}: {}", status.phase, status.step.map(|s| s.index), status.message)
         };
         let model = until(&self.models(), MODEL, Duration::from_secs(within), sentence, holds, show).await?;
+        self.catch_up().await?;
         Ok(model.and_then(|m| m.status).unwrap_or_default())
     }
 
@@ -307,10 +308,24 @@ impl Scene {
         holds: impl Fn(Option<&Route>) -> bool,
     ) -> Outcome<Option<Route>> {
         // The dynamic watch is of one kind only; `until` wants a static one.
-        super::eventually(Duration::from_secs(within), sentence, async || {
+        let route = super::eventually(Duration::from_secs(within), sentence, async || {
             let route = self.routes().get_opt(MODEL).await.ok()?;
             let route = route.as_ref().map(Route::of);
             holds(route.as_ref()).then_some(route)
+        })
+        .await?;
+        self.catch_up().await?;
+        Ok(route)
+    }
+
+    /// Waits until the timeline holds all that has happened: it watches by itself, and may be behind what somebody has
+    /// just read.
+    async fn catch_up(&self) -> Outcome {
+        let all = ListParams::default();
+        let models = self.models().list(&all).await?.items.iter().map(version_of).max().unwrap_or(0);
+        let routes = self.routes().list(&all).await?.items.iter().map(version_of).max().unwrap_or(0);
+        super::eventually(Duration::from_secs(30), "the timeline has caught up", async || {
+            self.timeline.has_caught_up(models, routes).then_some(())
         })
         .await
     }

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::StreamExt;
@@ -57,7 +57,16 @@ impl fmt::Display for Seen {
     }
 }
 
-type Entries = Arc<Mutex<Vec<(Timestamp, Seen)>>>;
+type Entries = Arc<Mutex<History>>;
+
+#[derive(Default)]
+struct History {
+    seen: Vec<(Timestamp, Seen)>,
+    /// The newest resourceVersion of a model that was seen.
+    models: u64,
+    /// The newest resourceVersion of a route that was seen.
+    routes: u64,
+}
 
 /// The history of a namespace since the start of its scenario. A restarted watch may leave out a moment that was
 /// replaced at once, never the last one; it never shows a moment that was not.
@@ -80,12 +89,22 @@ impl Timeline {
 
     /// All of it so far, in order.
     pub fn all(&self) -> Vec<(Timestamp, Seen)> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().seen.clone()
+    }
+
+    /// Whether these versions of models and routes, or newer ones, were seen: the watches may be behind a live read.
+    pub fn has_caught_up(&self, models: u64, routes: u64) -> bool {
+        let history = self.lock();
+        history.models >= models && history.routes >= routes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, History> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How much has been seen; `since` takes it.
     pub fn mark(&self) -> usize {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().seen.len()
     }
 
     /// What was seen after `mark`.
@@ -143,7 +162,8 @@ async fn watch_models(api: Api<ModelDeployment>, entries: Entries) {
     while let Some(model) = models.next().await {
         let Ok(model) = model else { continue };
         let name = model.name_any();
-        let Some(status) = model.status else { continue };
+        let version = version_of(&model);
+        let status = model.status.unwrap_or_default();
         let seen = Seen::Model {
             name,
             phase: status.phase,
@@ -153,7 +173,14 @@ async fn watch_models(api: Api<ModelDeployment>, entries: Entries) {
             message: status.message,
         };
         record(&entries, seen);
+        let mut history = entries.lock().unwrap_or_else(PoisonError::into_inner);
+        history.models = history.models.max(version);
     }
+}
+
+/// An object's resourceVersion; within one kind they grow.
+pub fn version_of(object: &impl ResourceExt) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 async fn watch_routes(api: Api<DynamicObject>, entries: Entries) {
@@ -162,6 +189,8 @@ async fn watch_routes(api: Api<DynamicObject>, entries: Entries) {
         match event {
             Ok(watcher::Event::Apply(route) | watcher::Event::InitApply(route)) => {
                 record(&entries, Seen::Route(Route::of(&route)));
+                let mut history = entries.lock().unwrap_or_else(PoisonError::into_inner);
+                history.routes = history.routes.max(version_of(&route));
             }
             Ok(watcher::Event::Delete(route)) => record(&entries, Seen::NoRoute(route.name_any())),
             _ => {}
@@ -171,7 +200,7 @@ async fn watch_routes(api: Api<DynamicObject>, entries: Entries) {
 
 /// A route's status changes without its spec; such repetitions are left out.
 fn record(entries: &Entries, seen: Seen) {
-    let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+    let entries = &mut entries.lock().unwrap_or_else(PoisonError::into_inner).seen;
     let same = |old: &Seen| match (old, &seen) {
         (Seen::Model { name: a, .. }, Seen::Model { name: b, .. }) => a == b,
         (Seen::Route(a), Seen::Route(b)) => a.name == b.name,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     ensure,
-    harness::{Answer, Broken, MODEL, Outcome, Scenario, Scene, eventually, served_by},
+    harness::{Answer, Audit, Broken, MODEL, Outcome, Scenario, Scene, eventually, served_by},
 };
 
 /// One request of five is answered with an error.
@@ -34,6 +34,7 @@ async fn run(scene: &Scene, version: &str, slo: &str) -> Outcome {
     let load = scene.load(60);
     let mark = scene.timeline.mark();
     let (sum, count) = scene.operator.answer_to_route().await?;
+    let audit = Audit::here()?;
 
     // When the team applies a version that breaks an objective
     scene.when_version(version).await?;
@@ -46,11 +47,16 @@ async fn run(scene: &Scene, version: &str, slo: &str) -> Outcome {
     scene.until_no_pods(&scene.revision_of(version).await?, 60).await?;
     told(scene, slo).await?;
 
-    // and the proof became a route at once (other scenarios may have added rollbacks of their own)
+    // and the proof became a route by one status and the route, nothing else: no read, no waiting. How long that took is
+    // told (other scenarios may have added rollbacks of their own); `make demo` holds it to 250 ms.
+    let before_it = until_the_route(scene, &audit, &status)?;
+    let ["update modeldeployments/status"] = before_it.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    else {
+        return Err(Broken::new(format!("from the decision to the route the operator did {before_it:?}")));
+    };
     let (sum_after, count_after) = scene.operator.answer_to_route().await?;
     ensure!(count_after > count, "seatrial_answer_to_route_seconds did not count it");
     let took = (sum_after - sum) / (count_after - count);
-    ensure!(took <= 0.25, "from the answer that completed the proof to the route it took {took:.3} s");
 
     // and only requests that it served itself failed.
     let tail = load.next(60).await?;
@@ -75,6 +81,18 @@ async fn run(scene: &Scene, version: &str, slo: &str) -> Outcome {
         took * 1e3
     ));
     Ok(())
+}
+
+/// What the operator asked of the API server about this namespace from its decision until it wrote the route.
+fn until_the_route(scene: &Scene, audit: &Audit, status: &ModelDeploymentStatus) -> Outcome<Vec<String>> {
+    let decided =
+        status.rejected.first().map(|r| r.at.0).ok_or_else(|| Broken::new("nothing is rejected"))?;
+    let mut requests = audit.requests()?;
+    requests.retain(|r| r.namespace == scene.namespace && r.at >= decided && r.resource != "events");
+    requests.sort_by_key(|r| r.at);
+    let route = requests.iter().position(|r| r.resource == "httproutes" && r.is_write());
+    let route = route.ok_or_else(|| Broken::new("the audit log holds no write of the route"))?;
+    Ok(requests[..route].iter().map(|r| format!("{} {}", r.verb, r.resource)).collect())
 }
 
 fn is_remembered(status: &ModelDeploymentStatus, version: &str, slo: &str) -> Outcome {
