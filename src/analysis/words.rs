@@ -28,6 +28,9 @@ pub fn sentence(verdict: &Verdict, report: &Report, interval: f64) -> String {
                 report.good_of_stable.map(|good| format!(" ({})", percent(good))).unwrap_or_default();
             format!("{seen}: it is worse than the stable revision{stable}, {}", by_chance(*one_in))
         }
+        Verdict::Fail(Breach { cause: Cause::WorseThanBefore, one_in }) => {
+            format!("{seen}: it is worse than the stable revision was before, {}", by_chance(*one_in))
+        }
         Verdict::Fail(breach) => format!("{seen}: it is broken, {}", by_chance(breach.one_in)),
         Verdict::Inconclusive(Why::SharedWithStable) => {
             format!(

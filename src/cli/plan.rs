@@ -14,7 +14,7 @@ use crate::analysis::planner::{Traffic, blocks_to_fail, smallest_fault, to_pass}
 use crate::analysis::settings::{Kappa, Settings};
 use crate::analysis::words;
 use crate::api::v1alpha1::{Duration, Percent, Slo, TrafficSplit};
-use crate::rollout::report;
+use crate::rollout::{report, steps};
 
 use super::backtest::Output;
 
@@ -134,7 +134,8 @@ fn plan(args: &Args, split: &TrafficSplit) -> Result<Vec<Row>, Error> {
     }
     let spec = &split.spec;
     let shares = spec.slos.iter().filter(|slo| slo.query.is_none()).count();
-    let mut settings = report::settings(&spec.analysis, shares);
+    let planned = steps::planned_blocks(&spec.strategy.canary, spec.analysis.interval.millis());
+    let mut settings = report::settings(&spec.analysis, shares, planned);
     if let Some(kappa) = args.kappa {
         (settings.kappa, settings.kappa_compare) = (Kappa::Known(kappa), Kappa::Known(kappa));
     }

@@ -9,14 +9,16 @@ use crate::{
     api::v1alpha1::{self as api, Analysis, Duration, Interval, Sensitivity, Slo, SloStatus, VerdictWord},
 };
 
-/// The judge's settings from a spec: the preset, and each value that is set by itself. `slos`: how many share alpha.
+/// The judge's settings from a spec: the preset, and each value that is set by itself. `slos`: how many share alpha;
+/// `planned_blocks`: see [`super::steps::planned_blocks`].
 #[must_use]
-pub fn settings(analysis: &Analysis, slos: usize) -> Settings {
+pub fn settings(analysis: &Analysis, slos: usize, planned_blocks: u32) -> Settings {
     let mut settings = Settings::preset(match analysis.sensitivity {
         Sensitivity::Strict => Preset::Strict,
         Sensitivity::Balanced => Preset::Balanced,
         Sensitivity::Relaxed => Preset::Relaxed,
     });
+    settings.planned_blocks = planned_blocks;
     settings.slos = u32::try_from(slos).unwrap_or(u32::MAX).max(1);
     if let Some(alpha) = analysis.false_rollback {
         settings.alpha = alpha.fraction();
@@ -86,6 +88,7 @@ pub fn share(slo: &Slo, verdict: &Verdict, report: &Report, interval: Duration) 
             let against = match cause {
                 Cause::Objective => format!("{asked} is asked for"),
                 Cause::WorseThanStable => "worse than the stable revision".to_owned(),
+                Cause::WorseThanBefore => "worse than the stable revision was before the trial".to_owned(),
                 Cause::Threshold { .. } => "beyond its threshold".to_owned(),
             };
             format!(
@@ -121,15 +124,24 @@ fn undecided(good: &str, requests: i64, needed: Option<i64>, report: &Report, in
             "{good} of {requests} requests: too close to the objective for any number to prove it"
         );
     };
-    let time = report.blocks_needed.map_or_else(
-        || ", but there is no traffic: raise the weight, loosen the objective, or send requests".to_owned(),
-        |blocks| {
-            let left = Duration::from_millis(count(blocks).saturating_mul(interval.millis()));
-            format!(", {left} at the present rate")
-        },
-    );
-    format!("{good} of {requests} requests; about {needed} more needed{time}")
+    let left = report.blocks_needed.map(|blocks| count(blocks).saturating_mul(interval.millis()));
+    let time = match left.map(Duration::from_millis) {
+        None => format!(", but there is no traffic: {WAYS_OUT}"),
+        Some(left) if left > LONG_WAIT => format!(", {left} at the present rate: {WAYS_OUT}"),
+        Some(left) => format!(", {left} at the present rate"),
+    };
+    let assumed = if report.dispersion_assumed {
+        "; how much errors vary by themselves is not known, so a cautious value is assumed (analysis.dispersion)"
+    } else {
+        ""
+    };
+    format!("{good} of {requests} requests; about {needed} more needed{time}{assumed}")
 }
+
+/// Beyond this a person should not just wait.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
+
+const WAYS_OUT: &str = "raise the weight, loosen the objective, or send it more requests";
 
 /// The status of an SLO that is a query with a threshold.
 #[must_use]

@@ -2,6 +2,9 @@
 
 use crate::api::v1alpha1::{Approval, Canary, Percent, Step, StepStatus};
 
+/// The judge's own default, and the shortest rollout that its published error rates and times are for.
+const LEAST_PLANNED_BLOCKS: u32 = 240;
+
 /// The step at `index`; `None` before the first and after the last.
 #[must_use]
 pub fn get(canary: &Canary, index: i32) -> Option<&Step> {
@@ -49,6 +52,23 @@ pub fn share_of(full: i32, weight: Percent) -> i32 {
     let (full, ppm) = (i64::from(full), i64::from(weight.ppm()));
     let replicas = (full * ppm + 999_999) / 1_000_000;
     i32::try_from(replicas).unwrap_or(i32::MAX).max(1)
+}
+
+/// About how many blocks of `interval` milliseconds a rollout lasts: its bakes and the rollback window, at least an hour
+/// of 15 s.
+#[must_use]
+pub fn planned_blocks(canary: &Canary, interval: i64) -> u32 {
+    let bakes = canary.steps.iter().fold(0_i64, |sum, step| sum.saturating_add(step.bake.millis()));
+    let whole = bakes.saturating_add(canary.rollback_window.millis());
+    let blocks = whole.div_euclid(interval.max(1)).saturating_add(1);
+    u32::try_from(blocks).unwrap_or(u32::MAX).max(LEAST_PLANNED_BLOCKS)
+}
+
+/// Pods of stable, at full size, for every pod of the candidate at the step where it has the fewest; at least 1.
+#[must_use]
+pub fn pods_ratio(canary: &Canary, full: i32) -> f64 {
+    let fewest = (0..count(canary)).map(|index| replicas(canary, index, full)).min().unwrap_or(full);
+    f64::from(full.max(1)) / f64::from(fewest.clamp(1, full.max(1)))
 }
 
 /// Where an edited schedule goes on: the first step whose weight is at least the present one; after all of them, the
