@@ -270,6 +270,7 @@ impl SloJudge {
             interval: estimate::Interval { low: 1.0 - worst, high: 1.0 - best },
             requests: self.trial.total,
             bad: self.trial.bad_at_most,
+            between_edges: self.trial.bad_at_most - self.trial.bad,
             step_requests: of_step.total,
             requests_needed: needed,
             blocks_needed: needed

@@ -69,6 +69,8 @@ pub struct Report {
     pub requests: f64,
     /// Bad ones among them; where a latency limit lies between two bucket edges, possibly bad ones.
     pub bad: f64,
+    /// Requests of which nobody knows whether they were too slow, because the limit lies between two bucket edges.
+    pub between_edges: f64,
     /// The candidate's requests in this step.
     pub step_requests: f64,
     /// Requests still needed in this step to prove health at the present rate; 0 once proven; `None`: at the present

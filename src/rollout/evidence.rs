@@ -135,7 +135,7 @@ impl Evidence {
         let entered = self.subject.entered.map(Timestamp::as_millisecond);
         let past = entered
             .filter(|_| self.subject.stable.is_some())
-            .and_then(|at| Past::new(at, self.interval(), &settings, analysis.baseline));
+            .and_then(|at| Past::new(at, self.interval(), self.settle(), &settings, analysis.baseline));
         let until_known = if past.is_some() { settings.while_awaited() } else { settings };
         let judge = SloJudge::new(theta, &until_known)?;
         let ledger = Ledger::new(judge, badness, self.interval(), entered.unwrap_or(0));

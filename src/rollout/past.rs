@@ -29,6 +29,7 @@ const RETRY_BLOCKS: i64 = 20;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Past {
     interval: i64,
+    settle: i64,
     /// Where dispersion is learned from; what lies before only says how often stable fails.
     recent: i64,
     asked: i64,
@@ -40,10 +41,17 @@ pub struct Past {
 }
 
 impl Past {
-    /// The past before a trial that began at `entered` (milliseconds), in blocks of `interval` milliseconds; `None` when
-    /// `settings` and `baseline` leave nothing to learn.
+    /// The past before a trial that began at `entered` (milliseconds), in blocks of `interval` milliseconds that are asked
+    /// for `settle` milliseconds after their end, when all their samples are there; `None` when `settings` and
+    /// `baseline` leave nothing to learn.
     #[must_use]
-    pub fn new(entered: i64, interval: i64, settings: &Settings, baseline: Baseline) -> Option<Self> {
+    pub fn new(
+        entered: i64,
+        interval: i64,
+        settle: i64,
+        settings: &Settings,
+        baseline: Baseline,
+    ) -> Option<Self> {
         let compares = baseline != Baseline::Concurrent && settings.compare;
         if !compares && settings.kappa != Kappa::Unknown {
             return None;
@@ -54,7 +62,8 @@ impl Past {
         let day = (until.saturating_sub(DAY)).div_euclid(interval).saturating_mul(interval);
         let asked = if compares { recent.min(day) } else { recent };
         let (earlier, blocks) = (vec![], vec![]);
-        Some(Self { interval, recent, asked, until, not_before: i64::MIN, baseline, earlier, blocks })
+        let not_before = i64::MIN;
+        Some(Self { interval, settle, recent, asked, until, not_before, baseline, earlier, blocks })
     }
 
     /// What to ask next (milliseconds): from (exclusive) and until, at most `reach` long. `None`: everything was
@@ -64,8 +73,9 @@ impl Past {
         let reach = reach.div_euclid(self.interval).max(1).saturating_mul(self.interval);
         // Pieces meet between the two parts, so that each block is in one of them.
         let end = if self.asked < self.recent { self.recent } else { self.until };
-        let due = self.asked < self.until && now.as_millisecond() >= self.not_before;
-        due.then(|| (self.asked, end.min(self.asked.saturating_add(reach))))
+        let end = end.min(self.asked.saturating_add(reach));
+        let due = now.as_millisecond() >= self.not_before.max(end.saturating_add(self.settle));
+        (self.asked < self.until && due).then_some((self.asked, end))
     }
 
     /// Whether everything was answered.

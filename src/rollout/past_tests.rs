@@ -3,13 +3,14 @@ use crate::rollout::question::Series;
 
 const INTERVAL: i64 = 15_000;
 const ENTERED: i64 = 1_800_000_000_000;
+const SETTLE: i64 = 10_000;
 
 fn now() -> Timestamp {
-    Timestamp::from_millisecond(ENTERED).unwrap()
+    Timestamp::from_millisecond(ENTERED + SETTLE).unwrap()
 }
 
 fn fresh(settings: &Settings, baseline: Baseline) -> Option<Past> {
-    Past::new(ENTERED + 4_000, INTERVAL, settings, baseline)
+    Past::new(ENTERED + 4_000, INTERVAL, SETTLE, settings, baseline)
 }
 
 /// Stable's counters between two moments: 100 requests a block, `bad` of them bad in every block that `is_wave` names.
@@ -87,7 +88,7 @@ fn a_question_without_an_answer_is_asked_again_later_and_not_at_once() {
     past.failed(now());
     assert_eq!(past.span(240 * INTERVAL, now()), None);
     assert!(!past.is_known());
-    let later = Timestamp::from_millisecond(ENTERED + 20 * INTERVAL).unwrap();
+    let later = Timestamp::from_millisecond(ENTERED + SETTLE + 20 * INTERVAL).unwrap();
     assert_eq!(past.span(240 * INTERVAL, later), first);
 }
 
@@ -95,7 +96,7 @@ fn a_question_without_an_answer_is_asked_again_later_and_not_at_once() {
 fn a_day_is_asked_for_where_the_past_is_what_a_candidate_is_compared_with() {
     let settings = Settings::default();
     let mut past = fresh(&settings, Baseline::History).unwrap();
-    assert_eq!(past.span(i64::MAX / 4, now()).unwrap().0, ENTERED - DAY);
+    assert_eq!(past.span(DAY, now()).unwrap().0, ENTERED - DAY);
     answered(&mut past, 1.0, |block| block % 10 == 0);
     let limit = past.learned(0.01, 1.0, settings).past_limit.unwrap();
     assert!(
@@ -115,4 +116,13 @@ fn a_present_with_enough_errors_is_compared_with_unless_the_past_is_asked_for() 
     assert_eq!(limit(Baseline::Auto, 5), None, "48 bad requests an hour");
     assert!(limit(Baseline::Auto, 10).is_some(), "24 bad requests an hour");
     assert!(limit(Baseline::History, 5).is_some());
+}
+
+#[test]
+fn the_last_blocks_are_asked_for_when_all_their_samples_are_there() {
+    let mut past = fresh(&Settings::default(), Baseline::Concurrent).unwrap();
+    past.take(ENTERED - 240 * INTERVAL, None, Badness::Counted);
+    let early = Timestamp::from_millisecond(ENTERED + SETTLE - 1).unwrap();
+    assert_eq!(past.span(240 * INTERVAL, early), None, "a rebuilt judgement would see more");
+    assert_eq!(past.span(240 * INTERVAL, now()), Some((ENTERED - 240 * INTERVAL, ENTERED)));
 }

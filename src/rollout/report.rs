@@ -5,6 +5,7 @@ use crate::{
         settings::{Kappa, Sensitivity as Preset, Settings},
         threshold::{Threshold, ThresholdJudge},
         verdict::{Breach, Cause, Report, Verdict, Why},
+        words,
     },
     api::v1alpha1::{self as api, Analysis, Duration, Interval, Sensitivity, Slo, SloStatus, VerdictWord},
 };
@@ -119,9 +120,10 @@ pub fn share(slo: &Slo, verdict: &Verdict, report: &Report, interval: Duration) 
 }
 
 fn undecided(good: &str, requests: i64, needed: Option<i64>, report: &Report, interval: Duration) -> String {
+    let edges = words::between_edges(report);
     let Some(needed) = needed else {
         return format!(
-            "{good} of {requests} requests: too close to the objective for any number to prove it"
+            "{good} of {requests} requests: too close to the objective for any number to prove it{edges}"
         );
     };
     let left = report.blocks_needed.map(|blocks| count(blocks).saturating_mul(interval.millis()));
@@ -135,7 +137,7 @@ fn undecided(good: &str, requests: i64, needed: Option<i64>, report: &Report, in
     } else {
         ""
     };
-    format!("{good} of {requests} requests; about {needed} more needed{time}{assumed}")
+    format!("{good} of {requests} requests; about {needed} more needed{time}{edges}{assumed}")
 }
 
 /// Beyond this a person should not just wait.
@@ -167,5 +169,51 @@ pub fn value(slo: &Slo, verdict: &Verdict, judge: &ThresholdJudge) -> SloStatus 
         requests: 0,
         requests_needed: None,
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{estimate, judge::SloJudge};
+
+    fn told(change: impl FnOnce(&mut Report)) -> String {
+        let judge = SloJudge::new(0.01, &Settings::default()).unwrap();
+        let mut report = Report {
+            good: Some(0.999),
+            interval: estimate::Interval { low: 0.99, high: 1.0 },
+            requests: 1000.0,
+            requests_needed: Some(400.0),
+            blocks_needed: Some(8.0),
+            dispersion_assumed: false,
+            ..judge.report(0)
+        };
+        change(&mut report);
+        let slo = serde_json::from_value(serde_json::json!({"name": "a", "objective": "99%", "errors": {}}));
+        let open = Verdict::Inconclusive(Why::Undecided);
+        share(&slo.unwrap(), &open, &report, Duration::from_secs(15)).message
+    }
+
+    #[test]
+    fn an_open_verdict_says_how_long_it_takes() {
+        assert_eq!(
+            told(|_| ()),
+            "99.90% good of 1000 requests; about 400 more needed, 2m at the present rate"
+        );
+    }
+
+    #[test]
+    fn with_little_traffic_it_says_what_to_do() {
+        let slow = told(|report| report.blocks_needed = Some(2400.0));
+        assert!(slow.contains("10h at the present rate: raise the weight, loosen the objective"), "{slow}");
+        let none = told(|report| report.blocks_needed = None);
+        assert!(none.contains("there is no traffic: raise the weight"), "{none}");
+    }
+
+    #[test]
+    fn what_makes_a_verdict_slow_is_named() {
+        assert!(told(|report| report.dispersion_assumed = true).contains("analysis.dispersion"));
+        let between = told(|report| report.between_edges = 70.0);
+        assert!(between.contains("70 requests lie between the two bucket edges"), "{between}");
     }
 }

@@ -166,7 +166,7 @@ impl Past {
         settings: Settings,
     ) -> Result<Settings, Error> {
         let (from, interval) = (self.from.as_millisecond(), analysis.interval.millis());
-        let past = history::Past::new(from, interval, &settings, analysis.baseline);
+        let past = history::Past::new(from, interval, 0, &settings, analysis.baseline);
         let (Some(stable), Some(mut past)) = (&self.stable, past) else { return Ok(settings) };
         while let Some((from, to)) = past.span(self.reach(interval), self.until) {
             let question = Question {
