@@ -36,6 +36,13 @@ impl Error {
         }
     }
 
+    /// The object's namespace is on its way out: whatever cannot be made in it is no fault.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        matches!(&**source, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
+    }
+
     /// Somebody else was faster, or the object went: look again at once, nothing is wrong.
     #[must_use]
     pub fn is_stale(&self) -> bool {

@@ -114,8 +114,8 @@ fn finish(
             let count = failures.entry(unit.clone()).or_default();
             let wait = controller.cx.jitter.spread(backoff(*count));
             *count = count.saturating_add(1);
-            if error.is_stale() && *count < 3 {
-                tracing::debug!(?unit, %error, "somebody was faster: looking again");
+            if error.is_leaving() || (error.is_stale() && *count < 3) {
+                tracing::debug!(?unit, %error, "somebody was faster, or it goes: looking again");
             } else {
                 let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(?unit, %error, source, "cannot reconcile; trying again");
