@@ -25,9 +25,21 @@ use world::{BLOCK_SECONDS, Moment, Scenario};
 
 const THREADS: usize = 2;
 const RATES: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
-const RULES: [&str; 5] =
-    ["Flagger-like", "Argo-like", "Kayenta-like", "Seatrial, alpha 1%", "Seatrial, alpha 5%"];
+const RULES: [&str; 9] = [
+    "Flagger-like",
+    "Argo-like",
+    "Kayenta-like",
+    "Seatrial, alpha 1%",
+    "Seatrial, alpha 5%",
+    "alpha 1%, kappa by group of pods",
+    "alpha 1%, kappa known after 15 min",
+    "alpha 1%, kappa never known",
+    "alpha 1%, baseline: History",
+];
 const OURS: &str = RULES[3];
+const LATE: &str = RULES[6];
+/// Blocks after which a late answer about stable's past comes.
+const LATE_BLOCKS: usize = 60;
 const RUNS_NULL: usize = 4000;
 const RUNS_FAULT: usize = 1000;
 const RUNS_PROMOTION: usize = 1000;
@@ -59,9 +71,10 @@ fn simulate(out: &mut impl Write) -> io::Result<Vec<Bound>> {
         let cells = across_rates(scenario, RUNS_NULL);
         write!(out, "{}", report::to_table(scenario, &cells, |cell| format!("{:.2} %", 100.0 * cell.share)))?;
         out.flush()?;
-        for cell in cells.iter().filter(|cell| cell.rule == OURS) {
+        for cell in cells.iter().filter(|cell| [OURS, LATE].contains(&cell.rule)) {
             let at_most = if scenario.incident { 0.001 } else { 0.01 };
-            let claim = format!("rolled back falsely, {} at {} rps", scenario.name, cell.rps);
+            let late = if cell.rule == LATE { ", kappa known late" } else { "" };
+            let claim = format!("rolled back falsely, {} at {} rps{late}", scenario.name, cell.rps);
             bounds.push(Bound { claim, at_most, measured: cell.share });
         }
         scenarios.push(report::to_json(scenario, &cells));
@@ -140,17 +153,25 @@ fn across_rates(scenario: &Scenario, runs: usize) -> Vec<Cell> {
 
 /// Runs of one rollout under every rule; each run has its own seed, so the number of threads changes nothing.
 fn cells(scenario: &Scenario, rps: f64, runs: usize) -> Vec<Cell> {
+    let scenario = &scenario.at(rps);
     let outcomes = parallel(runs, |run| {
         let mut rng = Rng::with_seed(seed(scenario, rps, run));
         let history = world::history(&mut rng, scenario, rps);
         let moments = world::rollout(&mut rng, scenario, rps);
-        let judged = |alpha| rules::ours(scenario, &rules::settings(scenario, alpha, &history), &moments);
+        let settings = |alpha| rules::settings(scenario, alpha, &history);
+        let judged = |settings: &Settings| rules::ours(scenario, settings, &moments);
+        let learned = settings(0.01);
+        let unknown = Settings { kappa: Kappa::Unknown, kappa_compare: Kappa::Unknown, ..learned };
         let outcomes = [
             rules::flagger(scenario, &moments),
             rules::argo(scenario, &moments),
             rules::kayenta(&moments),
-            judged(0.01),
-            judged(0.05),
+            judged(&learned),
+            judged(&settings(0.05)),
+            judged(&rules::settings_by_group(scenario, 0.01, &history)),
+            rules::ours_late(scenario, &learned, &moments, LATE_BLOCKS),
+            judged(&unknown),
+            judged(&rules::against_past(&learned, scenario, &history, &mut rng)),
         ];
         outcomes.map(|outcome| (outcome, bad_until(&moments, outcome)))
     });

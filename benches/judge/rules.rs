@@ -1,13 +1,15 @@
 //! The rules that are compared: ours, and what Flagger, Argo Rollouts and Kayenta do, re-implemented from reading
 //! their source. Each answers: after how many seconds is this candidate rolled back?
 
+use fastrand::Rng;
 use seatrial::analysis::counts::{Block, Counts};
 use seatrial::analysis::dispersion;
 use seatrial::analysis::judge::SloJudge;
-use seatrial::analysis::settings::Settings;
+use seatrial::analysis::settings::{Kappa, Settings};
 use seatrial::analysis::verdict::Verdict;
 
-use super::world::{BLOCK_SECONDS, Moment, Scenario};
+use super::random::poisson;
+use super::world::{self, BLOCK_SECONDS, Moment, Scenario};
 
 /// Blocks are closed one block after their end.
 const SETTLE: f64 = 15.0;
@@ -15,14 +17,23 @@ const BLOCKS_PER_MINUTE: usize = 4;
 /// Flagger rolls back at the tick after the fifth failed check, Argo Rollouts with the fourth failed measurement.
 const FLAGGER_THRESHOLD: usize = 5;
 const ARGO_FAILURE_LIMIT: usize = 3;
+/// Groups of stable's pods for every group of the candidate's.
+const PODS_RATIO: f64 = 4.0;
 /// Kayenta judges every ten minutes, everything so far.
 const KAYENTA_MINUTES: usize = 10;
 
 /// What a rule did: seconds until the rollback.
 pub type Outcome = Option<f64>;
 
-/// The settings of the judge at `alpha`, with κ learned from `history`.
+/// The settings of the judge at `alpha`, with κ learned from `history` as the operator does: all pods of stable together,
+/// of which the candidate has as many as one of the groups.
 pub fn settings(scenario: &Scenario, alpha: f64, history: &[Vec<Counts>]) -> Settings {
+    let settings = Settings { alpha, tolerance: scenario.tolerance, ..Settings::default() };
+    settings.learned_from(world::together(history), scenario.limit, PODS_RATIO)
+}
+
+/// The same with what statistics.md learns from: every group of pods by itself.
+pub fn settings_by_group(scenario: &Scenario, alpha: f64, history: &[Vec<Counts>]) -> Settings {
     let settings = Settings { alpha, tolerance: scenario.tolerance, ..Settings::default() };
     settings.with_dispersion(dispersion::from_history(history, scenario.limit))
 }
@@ -38,6 +49,29 @@ pub fn ours(scenario: &Scenario, settings: &Settings, moments: &[Moment]) -> Out
         }
     }
     None
+}
+
+/// Our judge where the answers about stable's past come after so many blocks: cautious until then, then judged again.
+pub fn ours_late(scenario: &Scenario, settings: &Settings, moments: &[Moment], late: usize) -> Outcome {
+    let unknown = Settings { kappa: Kappa::Unknown, kappa_compare: Kappa::Unknown, ..*settings };
+    let (cautious, known) =
+        (ours(scenario, &unknown.while_awaited(), &moments[..late]), || ours(scenario, settings, moments));
+    let learned = f64::from(u32::try_from(late).ok()?) * BLOCK_SECONDS + SETTLE;
+    cautious.or_else(|| known().map(|at| at.max(learned)))
+}
+
+/// The settings with which a candidate is compared with stable's last day instead of its present.
+pub fn against_past(
+    settings: &Settings,
+    scenario: &Scenario,
+    history: &[Vec<Counts>],
+    rng: &mut Rng,
+) -> Settings {
+    let sum = |of: fn(&Counts) -> f64| history.iter().flatten().map(of).sum::<f64>();
+    // The twenty hours before the four that are drawn block by block.
+    let earlier = 5.0 * sum(|block| block.total);
+    let bad = sum(|block| block.bad) + poisson(rng, earlier * scenario.base);
+    settings.against_past(bad, earlier + sum(|block| block.total))
 }
 
 /// A moment as the judge takes it.

@@ -42,6 +42,16 @@ pub struct Scenario {
     pub bursts: f64,
     /// Three minutes with 3 % more errors for everybody.
     pub incident: bool,
+    /// So few errors by themselves that every second history of stable shows none, whatever the traffic.
+    pub quiet: bool,
+}
+
+impl Scenario {
+    /// The scenario at so many requests a second.
+    pub fn at(&self, rps: f64) -> Self {
+        let hours = rps * BLOCK_SECONDS * 960.0;
+        Self { base: if self.quiet { 0.5 / hours } else { self.base }, ..*self }
+    }
 }
 
 /// One block of a rollout.
@@ -104,6 +114,12 @@ pub fn history(rng: &mut Rng, scenario: &Scenario, rps: f64) -> Vec<Vec<Counts>>
     rows
 }
 
+/// All groups of a history together, block by block.
+pub fn together(history: &[Vec<Counts>]) -> Vec<Counts> {
+    let row = |block: usize| history.iter().map(move |row| row[block]);
+    (0..HISTORY).map(|block| row(block).fold(Counts::exact(0.0, 0.0), sum)).collect()
+}
+
 /// One hour of a rollout.
 pub fn rollout(rng: &mut Rng, scenario: &Scenario, rps: f64) -> Vec<Moment> {
     let mut weather = Weather::new(rng, scenario);
@@ -158,10 +174,11 @@ const CALM: Scenario = Scenario {
     own: (0.0, 0.0),
     bursts: 0.0,
     incident: false,
+    quiet: false,
 };
 
 /// Candidates that must not be rolled back.
-pub const NULLS: [Scenario; 7] = [
+pub const NULLS: [Scenario; 10] = [
     CALM,
     Scenario {
         name: "N2",
@@ -175,6 +192,27 @@ pub const NULLS: [Scenario; 7] = [
     Scenario { name: "N5", about: "noise of each group, sd 0.7, 5 min", own: (0.7, 300.0), ..CALM },
     Scenario { name: "N6", about: "bursts of 10 % errors in one arm, 6/h", bursts: 6.0, ..CALM },
     Scenario { name: "N7", about: "shared incident, 3 min, +3 % errors", incident: true, ..CALM },
+    Scenario {
+        name: "Q5",
+        about: "hardly an error before, noise of each group, sd 0.7, 5 min",
+        own: (0.7, 300.0),
+        quiet: true,
+        ..CALM
+    },
+    Scenario {
+        name: "Q6",
+        about: "hardly an error before, bursts in one arm, one in 4 h",
+        bursts: 0.25,
+        quiet: true,
+        ..CALM
+    },
+    Scenario {
+        name: "Q7",
+        about: "hardly an error before, shared incident",
+        incident: true,
+        quiet: true,
+        ..CALM
+    },
 ];
 
 /// Candidates that should be.

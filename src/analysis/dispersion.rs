@@ -15,6 +15,9 @@ pub const LEAST_BLOCKS: usize = 240;
 /// A history in which a version at its limit would have shown fewer bad requests than this says nothing either.
 pub const LEAST_EXPECTED: f64 = 20.0;
 
+/// Below this many bad requests a history tells little: see [`super::settings::Settings::learned_from`].
+pub const FEW_EVENTS: f64 = 20.0;
+
 /// A scale needs this many stretches to be used.
 const LEAST_BATCHES: usize = 6;
 
@@ -25,6 +28,20 @@ pub struct Dispersion {
     pub objective: f64,
     /// κ for the comparison's evidence: what groups of pods do not share.
     pub comparison: f64,
+}
+
+impl Dispersion {
+    /// What was measured on all of stable's pods together (one row), for a candidate with `ratio` times fewer pods.
+    ///
+    /// Waves that pods do not share even out over many of them: the sum of `ratio` such candidates varies `ratio` times
+    /// less than one of them. In the comparison the waves of both arms add up. What all pods share neither grows nor
+    /// counts in the comparison, but one row cannot tell the one from the other, so this is the cautious end; a history
+    /// in groups of the candidate's size needs no such factor. A ratio below 1 or not a number counts as 1.
+    #[must_use]
+    pub fn of_fewer_pods(self, ratio: f64) -> Self {
+        let ratio = if ratio > 1.0 { ratio } else { 1.0 };
+        Self { objective: self.objective * ratio, comparison: self.comparison * (ratio + 1.0) }
+    }
 }
 
 /// κ from history, one row per group of pods about the size of the candidate (one row if the source cannot tell

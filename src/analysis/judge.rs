@@ -4,10 +4,12 @@
 //! ```text
 //! each block:  objective  is the candidate's share of bad requests above its limit?
 //!              blame      is it above stable's?           (an objective's breach needs both)
-//!              guard      is it above stable's by more than the tolerance?
+//!              guard      is it above stable's by more than the tolerance? (now, or with `past_limit` in the past)
 //!              health     is it below its limit?          (afresh in every step)
 //! Fail   when the average of min(objective, blame) and guard reaches 1/α
 //! Pass   when health reaches 1/β on requests of this step
+//! Shared when objective reaches 1/α, blame does not, and likeness does reach 1/β: not three times stable's share,
+//!        on the blocks since the objective's evidence began to gather
 //! ```
 
 use super::compare;
@@ -16,11 +18,14 @@ use super::eprocess::{EProcess, Observation, PassProcess};
 use super::estimate;
 use super::kernel::{log_add_exp, log_mean_exp, tempering};
 use super::planner::least_requests;
-use super::settings::{Kappa, Settings};
+use super::settings::{Kappa, PAST_PART, Settings};
 use super::verdict::{Breach, Cause, Report, Verdict, Why};
 
 /// The level of the interval that reports show.
 const SHOWN_LEVEL: f64 = 0.05;
+
+/// A candidate that has surely less than so many times stable's share of bad requests shares stable's breach.
+const RULED_OUT: f64 = 3.0;
 
 /// Judges one SLO of one trial of one revision. A lost judge is rebuilt by folding the same blocks again: same bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +36,7 @@ pub struct SloJudge {
     blame: EProcess,
     guard: EProcess,
     health: PassProcess,
+    likeness: PassProcess,
     step: Option<i32>,
     last: Option<i64>,
     alone: bool,
@@ -60,6 +66,8 @@ pub struct Evidence {
     pub blame: f64,
     /// For this step's health; on all its blocks.
     pub health: f64,
+    /// For "less than three times as bad as stable", on the blocks since the objective's evidence began to gather.
+    pub likeness: f64,
     /// What a rollback rests on: the average of `min(objective, blame)` and `guard`.
     pub combined: f64,
 }
@@ -90,6 +98,7 @@ impl SloJudge {
             blame: evidence,
             guard: evidence,
             health: PassProcess::default(),
+            likeness: PassProcess::default(),
             step: None,
             last: None,
             alone: false,
@@ -128,8 +137,12 @@ impl SloJudge {
     }
 
     fn speaking(&self, events: f64, counts: Counts) -> Observation {
-        let eta = tempering(self.settings.objective_kappa(), self.theta * counts.total);
-        Observation { events, trials: counts.total, theta: self.theta, eta }
+        self.at_limit(self.theta, events, counts)
+    }
+
+    fn at_limit(&self, theta: f64, events: f64, counts: Counts) -> Observation {
+        let eta = tempering(self.settings.objective_kappa(), theta * counts.total);
+        Observation { events, trials: counts.total, theta, eta }
     }
 
     fn fold_comparison(&mut self, block: &Block, arms: Option<(Counts, Counts)>) {
@@ -144,7 +157,16 @@ impl SloJudge {
             })
         };
         self.blame.fold(at(1.0));
-        self.guard.fold(at(self.settings.tolerance));
+        if self.objective.trimmed() <= 0.0 {
+            self.likeness = PassProcess::default();
+        } else if comparable.is_some() {
+            self.likeness.fold(at(RULED_OUT));
+        }
+        self.guard.fold(match (self.settings.past_limit, block.candidate.and_then(Counts::checked)) {
+            (None, _) => at(self.settings.tolerance),
+            (Some(limit), Some(counts)) => self.at_limit(limit, counts.bad, counts),
+            (Some(_), None) => Observation::NOTHING,
+        });
     }
 
     /// At 100 % a breach rolls back without asking who shares it. Evidence from before, which a shared incident may
@@ -160,9 +182,12 @@ impl SloJudge {
     /// Blame needs somebody to share with: it is asked for only if stable has answered requests in this trial, and
     /// not at 100 %.
     pub fn evidence(&self) -> Evidence {
-        let (objective, guard, blame) =
-            (self.objective.trimmed(), self.guard.trimmed(), self.blame.trimmed());
-        let mut evidence = Evidence { objective, guard, blame, health: self.health.log_e(), combined: 0.0 };
+        let (objective, blame) = (self.objective.trimmed(), self.blame.trimmed());
+        // The past's own uncertainty has used up a part of alpha.
+        let part = if self.settings.past_limit.is_some() { (1.0 - PAST_PART).ln() } else { 0.0 };
+        let (guard, health, likeness) =
+            (self.guard.trimmed() + part, self.health.log_e(), self.likeness.log_e());
+        let mut evidence = Evidence { objective, guard, blame, health, likeness, combined: 0.0 };
         let own = self.own_breach(&evidence);
         let both = log_add_exp(own, guard) - std::f64::consts::LN_2;
         evidence.combined = if self.settings.compare { both } else { own };
@@ -200,8 +225,10 @@ impl SloJudge {
             return Verdict::Fail(self.breach(evidence, log_e));
         }
         if evidence.objective >= breach {
-            // Broken for certain, so it cannot pass; either stable shares it, or the rest of the proof is on its way.
-            let shared = self.own_breach(evidence) < breach;
+            // Broken for certain, so it cannot pass. Whether stable shares it must be proven too: with the first bad
+            // requests the rest of the proof may just be on its way.
+            let shared =
+                self.own_breach(evidence) < breach && evidence.likeness >= (1.0 / self.settings.beta).ln();
             return Verdict::Inconclusive(if shared { Why::SharedWithStable } else { Why::Undecided });
         }
         if self.step != Some(step) || self.of_step.total <= 0.0 {
@@ -218,8 +245,11 @@ impl SloJudge {
         // What is proven by itself is named first: the objective is what the user wrote.
         let own = self.own_breach(evidence);
         let by_objective = own >= (1.0 / self.settings.alpha).ln() || own >= evidence.guard;
-        let cause =
-            if by_objective || !self.settings.compare { Cause::Objective } else { Cause::WorseThanStable };
+        let cause = match self.settings.past_limit {
+            _ if by_objective || !self.settings.compare => Cause::Objective,
+            Some(_) => Cause::WorseThanBefore,
+            None => Cause::WorseThanStable,
+        };
         Breach { cause, one_in: log_e.exp() }
     }
 
@@ -240,6 +270,7 @@ impl SloJudge {
             interval: estimate::Interval { low: 1.0 - worst, high: 1.0 - best },
             requests: self.trial.total,
             bad: self.trial.bad_at_most,
+            between_edges: self.trial.bad_at_most - self.trial.bad,
             step_requests: of_step.total,
             requests_needed: needed,
             blocks_needed: needed

@@ -225,3 +225,68 @@ fn unknown_waves_take_longer() {
     assert_eq!(unknown.verdict(), Verdict::Inconclusive(Why::Undecided));
     assert!(unknown.judge.report(0).dispersion_assumed);
 }
+
+#[test]
+fn a_real_breach_is_never_called_shared_on_its_way() {
+    for (bad, of_stable) in [(2.0, 0.0), (3.0, 1.0), (10.0, 4.0), (20.0, 8.0), (40.0, 2.0)] {
+        let mut scene = Scene::new(settings());
+        scene.runs(40, 0.0, 1.0);
+        for _ in 0..200 {
+            let verdict = scene.runs(1, bad, of_stable).verdict();
+            assert_ne!(
+                verdict,
+                Verdict::Inconclusive(Why::SharedWithStable),
+                "{bad} of 100, {of_stable} of 400"
+            );
+            if failed(&verdict).is_some() {
+                break;
+            }
+        }
+        assert!(failed(&scene.verdict()).is_some(), "{bad} of 100, {of_stable} of 400");
+    }
+}
+
+#[test]
+fn a_broken_objective_is_undecided_until_the_comparison_says_that_stable_is_as_bad() {
+    let mut scene = Scene::new(settings());
+    scene.runs(20, 0.0, 0.0);
+    let mut words = vec![];
+    for _ in 0..10 {
+        // The candidate breaks its objective by far; of stable only a few requests are seen.
+        let stable = Some(Counts::exact(0.8, 8.0));
+        words.push(scene.fold(Some(0), Some(Counts::exact(10.0, 100.0)), stable).verdict());
+    }
+    assert!(words.iter().all(|word| *word == Verdict::Inconclusive(Why::Undecided)), "{words:?}");
+    scene.runs(10, 10.0, 40.0);
+    assert_eq!(scene.verdict(), Verdict::Inconclusive(Why::SharedWithStable));
+}
+
+#[test]
+fn with_the_past_as_baseline_a_small_service_finds_faults_sooner() {
+    let blocks_until_found = |settings: Settings| {
+        let mut scene = Scene::new(settings);
+        (1..2000).find(|_| {
+            // Two requests of the candidate in a block, twenty of stable: one in ten thousand of them bad.
+            scene.fold(Some(0), Some(Counts::exact(0.02, 2.0)), Some(Counts::exact(0.002, 20.0)));
+            failed(&scene.verdict()).is_some()
+        })
+    };
+    let concurrent = blocks_until_found(settings()).unwrap();
+    let past = settings().against_past(10.0, 100_000.0);
+    let limit = past.past_limit.unwrap();
+    assert!(limit > 1.25e-4 && limit < 5e-4, "{limit}");
+    let found = blocks_until_found(past).unwrap();
+    assert!(found < concurrent, "{found} blocks against the past, {concurrent} against the present");
+    let mut scene = Scene::new(past);
+    scene.runs(60, 0.6, 0.6);
+    assert_eq!(
+        failed(&scene.verdict()),
+        Some(Cause::WorseThanBefore),
+        "shared incidents are blamed: the price"
+    );
+}
+
+#[test]
+fn a_past_that_rules_nothing_out_is_no_baseline() {
+    assert_eq!(settings().against_past(0.0, 1.0).past_limit, None);
+}

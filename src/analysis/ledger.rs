@@ -152,6 +152,11 @@ impl Ledger {
         &self.judge
     }
 
+    /// Goes on with a judge that has folded the same blocks under other settings.
+    pub fn judged_by(&mut self, judge: SloJudge) {
+        self.judge = judge;
+    }
+
     /// The start of the first block that is still open, in milliseconds: what is known reaches to here.
     pub fn closed_until(&self) -> i64 {
         self.next.saturating_mul(self.interval)

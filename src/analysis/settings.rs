@@ -1,6 +1,14 @@
 //! How sure the judge must be. Pure data.
 
-use super::dispersion::Dispersion;
+use super::counts::Counts;
+use super::dispersion::{Dispersion, FEW_EVENTS, from_history};
+use super::estimate;
+
+/// How much more cautious than an unknown κ an unanswered one is.
+const AWAITED: f64 = 4.0;
+
+/// The part of alpha that pays for the past's own uncertainty; the comparison with it keeps the rest.
+pub(super) const PAST_PART: f64 = 0.1;
 
 /// How often a healthy version may be rolled back, in words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +50,9 @@ pub struct Settings {
     pub tolerance: f64,
     /// Whether being worse than stable, beyond the tolerance but within the objective, is a breach by itself.
     pub compare: bool,
+    /// What the candidate is compared with instead of stable at the same time: the largest share of bad requests that
+    /// stable's past, times the tolerance, does not rule out; in (0, 1). `None`: stable at the same time.
+    pub past_limit: Option<f64>,
     /// About how many blocks the rollout will last; at least 1. Later blocks count too, but faults that begin there
     /// are found more slowly.
     pub planned_blocks: u32,
@@ -67,6 +78,7 @@ impl Settings {
             assumed_kappa: 5.0,
             tolerance: 1.25,
             compare: true,
+            past_limit: None,
             planned_blocks: 240,
             slos: 1,
         };
@@ -93,6 +105,36 @@ impl Settings {
         Self { kappa: Kappa::Known(objective), kappa_compare: Kappa::Known(comparison), ..self }
     }
 
+    /// The same with what `history` says about waves: what stable did before the trial, block by block, all its pods
+    /// together, for a candidate with `pods_ratio` times fewer pods. A history with few bad requests cannot tell waves
+    /// from chance (two in one minute of four hours look like a storm): it never says more than
+    /// [`Self::assumed_kappa`]. Without a usable history as it is.
+    #[must_use]
+    pub fn learned_from(self, history: Vec<Counts>, theta: f64, pods_ratio: f64) -> Self {
+        let bad: f64 = history.iter().map(|block| block.bad).sum();
+        let most = if bad < FEW_EVENTS { self.assumed_kappa } else { f64::INFINITY };
+        let found = from_history(&[history], theta).map(|found| {
+            let Dispersion { objective, comparison } = found.of_fewer_pods(pods_ratio);
+            Dispersion { objective: objective.min(most), comparison: comparison.min(most) }
+        });
+        self.with_dispersion(found)
+    }
+
+    /// The same while stable's past is not answered yet: what stands in for κ is four times as cautious, so that a
+    /// rollback in that time is as safe as any later one even among waves that the preset's value is too low for.
+    #[must_use]
+    pub fn while_awaited(self) -> Self {
+        Self { assumed_kappa: AWAITED * self.assumed_kappa, ..self }
+    }
+
+    /// The same with a comparison against what stable did before the trial: `bad` of `total` requests. As it is when
+    /// that rules out no share at all. See [`super::judge`] for what it proves and what it costs.
+    #[must_use]
+    pub fn against_past(self, bad: f64, total: f64) -> Self {
+        let share = estimate::interval(bad, total, PAST_PART * self.alpha).high;
+        Self { past_limit: Some(self.tolerance * share).filter(|limit| *limit < 1.0), ..self }
+    }
+
     /// What is wrong with these settings and what to write instead; `None`: nothing.
     pub fn problem(&self) -> Option<&'static str> {
         let is_chance = |value: f64| value > 0.0 && value < 1.0;
@@ -107,6 +149,8 @@ impl Settings {
             Some("kappa must be a number from 0 to 1000000")
         } else if !(self.tolerance >= 1.0 && self.tolerance <= 1000.0) {
             Some("the tolerance must be a factor from 1 to 1000")
+        } else if self.past_limit.is_some_and(|limit| !(limit > 0.0 && limit < 1.0)) {
+            Some("the past's limit must lie between 0 and 1, both excluded")
         } else if self.planned_blocks == 0 || self.slos == 0 {
             Some("at least one block and one SLO must be planned")
         } else {
@@ -157,6 +201,7 @@ mod tests {
     #[case::kappa(|s: &mut Settings| s.kappa = Kappa::Known(-1.0))]
     #[case::kappa_compare(|s: &mut Settings| s.kappa_compare = Kappa::Known(f64::NAN))]
     #[case::tolerance(|s: &mut Settings| s.tolerance = 0.9)]
+    #[case::past_limit(|s: &mut Settings| s.past_limit = Some(1.0))]
     #[case::planned_blocks(|s: &mut Settings| s.planned_blocks = 0)]
     #[case::slos(|s: &mut Settings| s.slos = 0)]
     fn a_wrong_value_is_named(#[case] spoil: fn(&mut Settings)) {

@@ -30,6 +30,8 @@ pub enum Cause {
     Objective,
     /// More bad requests than stable, beyond the tolerance, whatever the objective.
     WorseThanStable,
+    /// More bad requests than stable had before the trial, beyond the tolerance, whatever the objective.
+    WorseThanBefore,
     /// A query's value was beyond its threshold this often in a row.
     Threshold {
         /// The last such value.
@@ -46,7 +48,7 @@ pub enum Why {
     NoData,
     /// Evidence still gathers.
     Undecided,
-    /// The objective is broken, but stable is no better: held and reported, not blamed on the candidate.
+    /// The objective is broken, and stable is proven to be about as bad: held and reported, not blamed on the candidate.
     SharedWithStable,
     /// The last answer could not be judged: NaN, infinite, several series, warnings, an error.
     Unusable,
@@ -67,6 +69,8 @@ pub struct Report {
     pub requests: f64,
     /// Bad ones among them; where a latency limit lies between two bucket edges, possibly bad ones.
     pub bad: f64,
+    /// Requests of which nobody knows whether they were too slow, because the limit lies between two bucket edges.
+    pub between_edges: f64,
     /// The candidate's requests in this step.
     pub step_requests: f64,
     /// Requests still needed in this step to prove health at the present rate; 0 once proven; `None`: at the present

@@ -28,6 +28,9 @@ pub fn sentence(verdict: &Verdict, report: &Report, interval: f64) -> String {
                 report.good_of_stable.map(|good| format!(" ({})", percent(good))).unwrap_or_default();
             format!("{seen}: it is worse than the stable revision{stable}, {}", by_chance(*one_in))
         }
+        Verdict::Fail(Breach { cause: Cause::WorseThanBefore, one_in }) => {
+            format!("{seen}: it is worse than the stable revision was before, {}", by_chance(*one_in))
+        }
         Verdict::Fail(breach) => format!("{seen}: it is broken, {}", by_chance(breach.one_in)),
         Verdict::Inconclusive(Why::SharedWithStable) => {
             format!(
@@ -41,6 +44,22 @@ pub fn sentence(verdict: &Verdict, report: &Report, interval: f64) -> String {
 }
 
 fn still_needed(report: &Report, interval: f64) -> String {
+    format!("{}{}", missing(report, interval), between_edges(report))
+}
+
+/// Why a latency objective takes so long where its limit is not one of the histogram's edges.
+pub fn between_edges(report: &Report) -> String {
+    if report.between_edges <= 0.0 {
+        return String::new();
+    }
+    format!(
+        "; {} requests lie between the two bucket edges around the limit and count neither for a breach nor for health: \
+         take an edge as the limit",
+        grouped(report.between_edges)
+    )
+}
+
+fn missing(report: &Report, interval: f64) -> String {
     let ways_out = "raise the weight, loosen the objective or send it more requests";
     match (report.requests_needed, report.blocks_needed) {
         (None, _) => format!("at this rate health cannot be proven; {ways_out}"),
@@ -117,6 +136,7 @@ mod tests {
             interval: Interval { low: 0.926, high: 0.971 },
             requests: 3120.0,
             bad: 150.0,
+            between_edges: 0.0,
             step_requests: 312.0,
             requests_needed: Some(1900.0),
             blocks_needed: Some(24.0),
@@ -147,6 +167,13 @@ mod tests {
         assert!(sentence(&open, &long, 15.0).contains("10.0 h at this traffic; raise the weight"));
         let never = Report { requests_needed: None, blocks_needed: None, ..report() };
         assert!(sentence(&open, &never, 15.0).contains("at this rate health cannot be proven"));
+    }
+
+    #[test]
+    fn a_limit_between_two_edges_is_named_as_what_keeps_a_verdict_waiting() {
+        let unsure = Report { between_edges: 1200.0, ..report() };
+        let told = sentence(&Verdict::Inconclusive(Why::Undecided), &unsure, 15.0);
+        assert!(told.contains("1,200 requests lie between the two bucket edges"), "{told}");
     }
 
     #[test]

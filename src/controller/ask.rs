@@ -11,11 +11,12 @@ use super::cache::Key;
 use crate::{
     api::v1alpha1::{self as api, Slo},
     rollout::{
-        evidence::{Evidence, Judgement, Subject},
+        evidence::{Evidence, Judgement},
         observed::{Model, Split},
         phase,
         question::{Answer, Question, Unanswered},
         steps,
+        trial::{About, Rules, Subject},
     },
 };
 
@@ -29,8 +30,8 @@ pub struct Asked {
     pub model: Key,
     /// The trial that asked; answers to an earlier one are thrown away.
     pub trial: u64,
-    /// Index of the SLO.
-    pub slo: usize,
+    /// What it is about.
+    pub about: About,
     /// The question.
     pub question: Question,
 }
@@ -40,8 +41,8 @@ pub struct Asked {
 struct Trial {
     number: u64,
     evidence: Evidence,
-    under_way: BTreeSet<usize>,
-    answers: Vec<(usize, Question, Result<Answer, Unanswered>, Instant)>,
+    under_way: BTreeSet<About>,
+    answers: Vec<(About, Question, Result<Answer, Unanswered>, Instant)>,
     published: Option<Instant>,
 }
 
@@ -70,8 +71,8 @@ impl Trials {
         let Some(trial) = trials.get_mut(&asked.model).filter(|t| t.number == asked.trial) else {
             return false;
         };
-        trial.under_way.remove(&asked.slo);
-        trial.answers.push((asked.slo, asked.question, answer, Instant::now()));
+        trial.under_way.remove(&asked.about);
+        trial.answers.push((asked.about, asked.question, answer, Instant::now()));
         true
     }
 
@@ -94,23 +95,35 @@ impl Trials {
         let canary = &split.spec.strategy.canary;
         let subject = subject(model, state);
         let slos: &[Slo] = if split.refused.is_some() { &[] } else { &split.spec.slos };
+        let interval = split.spec.analysis.interval.millis();
+        let rules = Rules {
+            analysis: split.spec.analysis.clone(),
+            scrape,
+            planned_blocks: steps::planned_blocks(canary, interval),
+            pods_ratio: steps::pods_ratio(canary, state.full_size()),
+        };
         let fresh = || Trial {
             number: self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
-            evidence: Evidence::new(subject.clone(), &split.spec.analysis, slos, scrape),
+            evidence: Evidence::new(subject.clone(), rules.clone(), slos),
             under_way: BTreeSet::new(),
             answers: vec![],
             published: None,
         };
         let mut trial = trials.remove(model).unwrap_or_else(fresh);
-        if !trial.evidence.is_about(&subject, &split.spec.analysis, slos) {
-            trial.evidence = trial.evidence.keep(&subject, &split.spec.analysis, slos, scrape);
+        if !trial.evidence.is_about(&subject, &rules, slos) {
+            trial.evidence = trial.evidence.keep(&subject, &rules, slos);
             trial.number = self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             trial.under_way.clear();
             trial.answers.clear();
         }
         let mut answered = None;
-        for (slo, question, answer, at) in std::mem::take(&mut trial.answers) {
-            trial.evidence.fold(slo, &question, answer, Some(step), steps::count(canary));
+        for (about, question, answer, at) in std::mem::take(&mut trial.answers) {
+            match about {
+                About::Trial(slo) => {
+                    trial.evidence.fold(slo, &question, answer, Some(step), steps::count(canary));
+                }
+                About::Past(slo) => trial.evidence.remember(slo, &question, &answer, now),
+            }
             answered = answered.max(Some(at));
         }
         trial.evidence.trim(step);
@@ -120,11 +133,11 @@ impl Trials {
             trial.published = Some(Instant::now());
         }
         let due = if is_ready_to_ask(state, canary) { trial.evidence.questions(now) } else { vec![] };
-        let due = due.into_iter().filter(|(slo, _)| !trial.under_way.contains(slo)).collect::<Vec<_>>();
-        trial.under_way.extend(due.iter().map(|(slo, _)| *slo));
+        let due = due.into_iter().filter(|(about, _)| !trial.under_way.contains(about)).collect::<Vec<_>>();
+        trial.under_way.extend(due.iter().map(|(about, _)| *about));
         let number = trial.number;
         trials.insert(model.clone(), trial);
-        let asked = |(slo, question)| Asked { model: model.clone(), trial: number, slo, question };
+        let asked = |(about, question)| Asked { model: model.clone(), trial: number, about, question };
         Judged { judgement, due: due.into_iter().map(asked).collect(), answered }
     }
 

@@ -8,7 +8,10 @@ use k8s_openapi::api::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::cache::{Cache, Key};
+use super::{
+    Source,
+    cache::{Cache, Key},
+};
 use crate::{
     api::{
         conditions::{ACCEPTED, RESOLVED_REFS},
@@ -136,16 +139,20 @@ fn is_left(meta: &kube::core::ObjectMeta, split: &str) -> bool {
 }
 
 /// What was found, as a plan sees it. The verdicts come later.
-pub fn interpret(found: &Found, provider: Option<&Provider>) -> Observed {
+pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>) -> Observed {
     Observed {
-        split: found.split.as_ref().map(|split| interpret_split(split, found, provider)),
+        split: found.split.as_ref().map(|split| interpret_split(split, found, providers)),
         models: found.models.iter().map(interpret_model).collect(),
     }
 }
 
-fn interpret_split(split: &TrafficSplit, found: &Found, provider: Option<&Provider>) -> Split {
+fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<String, Source>) -> Split {
     let uid = split.uid().unwrap_or_default();
-    let refused = refused(split, provider);
+    let provider = providers.get(&split.spec.analysis.provider).map(|source| &source.provider);
+    let refused = match provider {
+        Some(provider) => refused(split, provider),
+        None => Some(unknown_provider(&split.spec.analysis.provider, providers.keys())),
+    };
     Split {
         name: split.name_any(),
         generation: split.metadata.generation.unwrap_or(0),
@@ -171,18 +178,9 @@ fn leftover(service: &Service) -> Leftover {
 }
 
 /// What CEL cannot see: the provider, `PromQL`, the scrape interval.
-fn refused(split: &TrafficSplit, provider: Option<&Provider>) -> Option<Refusal> {
+fn refused(split: &TrafficSplit, provider: &Provider) -> Option<Refusal> {
     let analysis = &split.spec.analysis;
     let no = |reason, message| Some(Refusal { condition: ACCEPTED, reason, message });
-    let Some(provider) = provider else {
-        return no(
-            "UnknownProvider",
-            format!(
-                "analysis.provider {:?} is not configured: name one of the operator's `providers` (Helm values)",
-                analysis.provider
-            ),
-        );
-    };
     if analysis.interval < provider.scrape_interval() {
         let scrape = provider.scrape_interval();
         return no(
@@ -197,6 +195,18 @@ fn refused(split: &TrafficSplit, provider: Option<&Provider>) -> Option<Refusal>
         let wrong = promql::check(slo, provider.revision_label()).err()?;
         no("InvalidSlo", format!("slos[{}].{wrong}", slo.name))
     })
+}
+
+fn unknown_provider<'a>(name: &str, configured: impl Iterator<Item = &'a String>) -> Refusal {
+    let names: Vec<_> = configured.map(|name| format!("{name:?}")).collect();
+    let options = match &*names {
+        [] => "the operator has no `providers` yet: add one to its Helm values".to_owned(),
+        names => {
+            format!("write one of {} or add it to the operator's `providers` (Helm values)", names.join(", "))
+        }
+    };
+    let message = format!("analysis.provider {name:?} is not configured: {options}");
+    Refusal { condition: ACCEPTED, reason: "UnknownProvider", message }
 }
 
 fn unresolved(found: &Found) -> Option<Refusal> {
@@ -276,4 +286,22 @@ fn service(name: &str, found: &FoundModel) -> StableService {
         return StableService::On(selector.and_then(|s| s.get(REVISION_LABEL)).cloned().unwrap_or_default());
     }
     if found.name_taken { StableService::Taken } else { StableService::Absent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_nobody_configured_is_refused_with_the_names_to_choose_from() {
+        let names = ["default".to_owned(), "eu".to_owned()];
+        let refusal = unknown_provider("us", names.iter());
+        assert_eq!(
+            refusal.message,
+            "analysis.provider \"us\" is not configured: write one of \"default\", \"eu\" or add it to the operator's \
+             `providers` (Helm values)"
+        );
+        let none = unknown_provider("us", [].iter());
+        assert!(none.message.contains("no `providers` yet"), "{}", none.message);
+    }
 }

@@ -151,7 +151,7 @@ impl Controller {
         self.look_closer(&mut found).await?;
         let provider =
             split.and_then(|s| self.cx.providers.get(&s.spec.analysis.provider)).map(|s| &s.provider);
-        let mut observed = interpret(&found, provider);
+        let mut observed = interpret(&found, &self.cx.providers);
         let now = self.cx.clock.now();
         let answered = self.judge(&mut observed, models, provider, now);
         let mut plan = plan::plan(&observed, now);
@@ -159,7 +159,7 @@ impl Controller {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
             self.look_closer(&mut live).await?;
-            let mut observed_live = interpret(&live, provider);
+            let mut observed_live = interpret(&live, &self.cx.providers);
             for (model, seen) in observed_live.models.iter_mut().zip(&observed.models) {
                 if model.name == seen.name {
                     model.judgement = seen.judgement.clone();

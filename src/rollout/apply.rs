@@ -77,7 +77,7 @@ fn proceed(
         Move::Resume => {
             status.pause = None;
             if let Some(at) = &mut status.step {
-                at.since = now.into();
+                (at.since, at.shared_since) = (now.into(), None);
             }
             notices.push(Notice::normal("Resumed", "the rollout goes on"));
         }
@@ -85,6 +85,12 @@ fn proceed(
             if let Some(at) = &mut status.step {
                 at.unobservable_since = (!yes).then_some(MicroTime(now));
             }
+        }
+        Move::Shared(slo) => {
+            if let Some(at) = &mut status.step {
+                at.shared_since = slo.is_some().then_some(MicroTime(now));
+            }
+            notices.extend(slo.as_ref().map(|slo| Notice::shared(slo)));
         }
         _ => {}
     }
@@ -206,6 +212,7 @@ fn first_step(canary: &Canary, now: Timestamp) -> StepStatus {
         since: now.into(),
         entered: None,
         unobservable_since: None,
+        shared_since: None,
         approvals: vec![],
         starts: vec![],
     }

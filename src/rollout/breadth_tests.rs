@@ -174,6 +174,7 @@ impl World {
             }],
             breach: (self.verdict == Verdict::Fail && has_weight)
                 .then(|| ProvenBreach { slo: name, message: "bad".to_owned() }),
+            shared: None,
             pass: self.verdict == Verdict::Pass && begun,
             baked: Duration::from_secs(if self.baked && begun { 3600 } else { 0 }),
             observability: if self.verdict == Verdict::Blind {

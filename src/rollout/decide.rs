@@ -7,7 +7,7 @@ use super::{
     evidence::Observability,
     observed::{Model, Split, StableService},
     phase::Move,
-    sizes, steps,
+    shared_breach, sizes, steps,
 };
 use crate::{
     api::v1alpha1::{
@@ -52,7 +52,7 @@ impl Around<'_> {
             && view.is_some_and(|v| v.idle.contains(revision) || v.shares.contains_key(revision))
     }
 
-    fn over(
+    pub(super) fn over(
         &self,
         since: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime,
         length: Duration,
@@ -212,6 +212,7 @@ fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
     pods_lost(model, around, candidate)
         .or_else(|| not_effective(model, around, step, begun))
         .or_else(|| unobservable(model, around, split, step))
+        .or_else(|| shared_breach::next_move(model, around, split, step))
 }
 
 /// The candidate has traffic and no pod that could answer it.
@@ -390,7 +391,7 @@ fn superseded(around: &Around<'_>) -> Move {
     Move::Retreat(rollback(Outcome::Superseded, "Superseded", message, around.now))
 }
 
-fn rollback(outcome: Outcome, reason: &str, message: String, now: Timestamp) -> Rollback {
+pub(super) fn rollback(outcome: Outcome, reason: &str, message: String, now: Timestamp) -> Rollback {
     let mut message = message;
     crate::api::conditions::truncate(&mut message, 512);
     Rollback { outcome, reason: reason.to_owned(), message, slo: None, since: now.into() }

@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
+    past::Past,
     question::{Answer, Indicator, Question, Unanswered},
     report,
-    slo_evidence::{Judged, SloEvidence, seconds, step_at},
+    slo_evidence::{Judged, Share, SloEvidence, seconds, step_at},
+    trial::{About, Rules, Subject},
 };
 use crate::{
     analysis::{
@@ -19,7 +21,7 @@ use crate::{
         threshold::ThresholdJudge,
         verdict::{Verdict, Why},
     },
-    api::v1alpha1::{Analysis, Duration, Slo, SloStatus, StepStatus, VerdictWord},
+    api::v1alpha1::{Duration, Slo, SloStatus, StepStatus, VerdictWord},
 };
 
 /// A question never reaches further than so many scrapes, so that its answer stays small; a long rebuild asks often.
@@ -32,6 +34,8 @@ pub struct Judgement {
     pub slos: Vec<SloStatus>,
     /// A breach that is proven.
     pub breach: Option<ProvenBreach>,
+    /// An SLO whose breach is proven to be shared by the stable revision.
+    pub shared: Option<String>,
     /// Every SLO is proven on data of this step.
     pub pass: bool,
     /// Time with data at this step's effective weight.
@@ -65,49 +69,31 @@ pub enum Observability {
     No(String),
 }
 
-/// What the evidence is about. A different one starts afresh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// Namespace of the model.
-    pub namespace: String,
-    /// Candidate revision.
-    pub candidate: String,
-    /// Stable revision.
-    pub stable: Option<String>,
-    /// Attempt of the model.
-    pub attempt: i64,
-    /// When the candidate first was given weight; `None` while it prepares.
-    pub entered: Option<Timestamp>,
-}
-
 /// What has been measured of one candidate.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     subject: Subject,
-    analysis: Analysis,
-    /// Milliseconds between scrapes of the provider.
-    scrape: i64,
+    rules: Rules,
     slos: Vec<SloEvidence>,
 }
 
 impl Evidence {
-    /// Nothing measured yet. `scrape`: the provider's scrape interval.
+    /// Nothing measured yet.
     #[must_use]
-    pub fn new(subject: Subject, analysis: &Analysis, slos: &[Slo], scrape: Duration) -> Self {
-        let mut new =
-            Self { subject, analysis: analysis.clone(), scrape: scrape.millis().max(1), slos: vec![] };
+    pub fn new(subject: Subject, rules: Rules, slos: &[Slo]) -> Self {
+        let mut new = Self { subject, rules, slos: vec![] };
         new.slos = slos.iter().filter_map(|slo| new.fresh(slo, slos)).collect();
         new
     }
 
     /// Takes over a changed spec: an SLO that changed starts afresh, the others keep what they have (issue 4 part 3).
-    /// A change of the analysis itself resets everything.
+    /// A change of the rules resets everything.
     #[must_use]
-    pub fn keep(self, subject: &Subject, analysis: &Analysis, slos: &[Slo], scrape: Duration) -> Self {
+    pub fn keep(self, subject: &Subject, rules: &Rules, slos: &[Slo]) -> Self {
         let count = |slos: &[Slo]| slos.iter().filter(|s| s.query.is_none()).count();
         let old_slos: Vec<Slo> = self.slos.iter().map(|s| s.slo.clone()).collect();
-        if self.subject != *subject || self.analysis != *analysis || count(&old_slos) != count(slos) {
-            return Self::new(subject.clone(), analysis, slos, scrape);
+        if self.subject != *subject || !self.rules.agree(rules) || count(&old_slos) != count(slos) {
+            return Self::new(subject.clone(), rules.clone(), slos);
         }
         let mut kept = self;
         let mut old = std::mem::take(&mut kept.slos);
@@ -123,38 +109,57 @@ impl Evidence {
 
     /// Whether this is the evidence about exactly that.
     #[must_use]
-    pub fn is_about(&self, subject: &Subject, analysis: &Analysis, slos: &[Slo]) -> bool {
-        self.subject == *subject && self.analysis == *analysis && self.slos.iter().map(|s| &s.slo).eq(slos)
+    pub fn is_about(&self, subject: &Subject, rules: &Rules, slos: &[Slo]) -> bool {
+        self.subject == *subject && self.rules.agree(rules) && self.slos.iter().map(|s| &s.slo).eq(slos)
     }
 
     fn fresh(&self, slo: &Slo, all: &[Slo]) -> Option<SloEvidence> {
         let judged = match (&slo.threshold, slo.objective) {
             (Some(threshold), _) => Judged::Value(ThresholdJudge::new(report::threshold(threshold)?)),
-            (None, Some(objective)) => {
-                let shares = all.iter().filter(|s| s.query.is_none()).count();
-                let judge =
-                    SloJudge::new(1.0 - objective.fraction(), &report::settings(&self.analysis, shares))?;
-                let badness =
-                    slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
-                let begin = self.subject.entered.map_or(0, Timestamp::as_millisecond);
-                Judged::Share(Box::new(Ledger::new(judge, badness, self.interval(), begin)))
-            }
+            (None, Some(objective)) => self.share(slo, 1.0 - objective.fraction(), all)?,
             (None, None) => return None,
         };
         // One lookback before the beginning: it shows which targets were scraped already, so that a series that
         // appears on one of them later counts from 0.
         let begin = self.subject.entered.map_or(i64::MIN, Timestamp::as_millisecond);
-        let asked = if begin == i64::MIN { begin } else { begin - 4 * self.scrape };
+        let asked = if begin == i64::MIN { begin } else { begin - 4 * self.scrape() };
         Some(SloEvidence { slo: slo.clone(), judged, asked, blocks: BTreeSet::new(), last: None })
     }
 
+    fn share(&self, slo: &Slo, theta: f64, all: &[Slo]) -> Option<Judged> {
+        let Rules { analysis, planned_blocks, pods_ratio, .. } = &self.rules;
+        let shares = all.iter().filter(|s| s.query.is_none()).count();
+        let settings = report::settings(analysis, shares, *planned_blocks);
+        let badness =
+            slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
+        let entered = self.subject.entered.map(Timestamp::as_millisecond);
+        let past = entered
+            .filter(|_| self.subject.stable.is_some())
+            .and_then(|at| Past::new(at, self.interval(), self.settle(), &settings, analysis.baseline));
+        let until_known = if past.is_some() { settings.while_awaited() } else { settings };
+        let judge = SloJudge::new(theta, &until_known)?;
+        let ledger = Ledger::new(judge, badness, self.interval(), entered.unwrap_or(0));
+        let (pods_ratio, kept) = (*pods_ratio, vec![]);
+        Some(Judged::Share(Box::new(Share { ledger, past, badness, theta, settings, pods_ratio, kept })))
+    }
+
     fn interval(&self) -> i64 {
-        self.analysis.interval.millis().max(1)
+        self.rules.analysis.interval.millis().max(1)
+    }
+
+    /// Milliseconds between scrapes of the provider.
+    fn scrape(&self) -> i64 {
+        self.rules.scrape.millis().max(1)
+    }
+
+    /// How far a question may reach, in milliseconds.
+    fn reach(&self) -> i64 {
+        REACH * self.scrape().max(self.interval())
     }
 
     /// A block is closed two scrapes after its end: what belongs to it is in Prometheus by then.
     fn settle(&self) -> i64 {
-        2 * self.scrape
+        2 * self.scrape()
     }
 
     /// End of the newest closed block.
@@ -162,37 +167,36 @@ impl Evidence {
         (now.as_millisecond() - self.settle()).div_euclid(self.interval()) * self.interval()
     }
 
-    /// What to ask now, with the index of the SLO. Empty until the next block has closed.
+    /// What to ask now. About the trial: nothing until the next block has closed.
     #[must_use]
-    pub fn questions(&self, now: Timestamp) -> Vec<(usize, Question)> {
-        let closed = self.closed(now);
-        let begun = self.subject.entered.map(Timestamp::as_millisecond);
-        self.slos
-            .iter()
-            .enumerate()
-            .filter_map(|(index, slo)| {
-                let (from, until) = match (begun, &slo.judged) {
-                    // Still preparing: only whether anybody answers.
-                    (None, _) => (closed - self.settle(), closed),
-                    (Some(_), Judged::Value(_)) => (closed - self.interval(), closed),
-                    (Some(_), Judged::Share(_)) => {
-                        (slo.asked, closed.min(slo.asked + REACH * self.scrape.max(self.interval())))
-                    }
-                };
-                let due = until > slo.asked && (begun.is_none() || closed > begun?);
-                let question = || {
-                    self.question(
-                        slo,
-                        Timestamp::from_millisecond(from).ok()?,
-                        Timestamp::from_millisecond(until).ok()?,
-                    )
-                };
-                if due { question().map(|q| (index, q)) } else { None }
-            })
-            .collect()
+    pub fn questions(&self, now: Timestamp) -> Vec<(About, Question)> {
+        let trial = self.slos.iter().enumerate().map(|(at, slo)| (About::Trial(at), self.of_trial(slo, now)));
+        let past = self.slos.iter().enumerate().map(|(at, slo)| (About::Past(at), self.of_past(slo, now)));
+        trial.chain(past).filter_map(|(about, question)| Some((about, question?))).collect()
     }
 
-    fn question(&self, evidence: &SloEvidence, from: Timestamp, until: Timestamp) -> Option<Question> {
+    fn of_trial(&self, slo: &SloEvidence, now: Timestamp) -> Option<Question> {
+        let closed = self.closed(now);
+        let begun = self.subject.entered.map(Timestamp::as_millisecond);
+        let (from, until) = match (begun, &slo.judged) {
+            // Still preparing: only whether anybody answers.
+            (None, _) => (closed - self.settle(), closed),
+            (Some(_), Judged::Value(_)) => (closed - self.interval(), closed),
+            (Some(_), Judged::Share(_)) => (slo.asked, closed.min(slo.asked + self.reach())),
+        };
+        let due = until > slo.asked && begun.is_none_or(|begun| closed > begun);
+        if due { self.question(slo, from, until) } else { None }
+    }
+
+    /// Stable alone, as if it were the candidate.
+    fn of_past(&self, slo: &SloEvidence, now: Timestamp) -> Option<Question> {
+        let Judged::Share(share) = &slo.judged else { return None };
+        let (from, until) = share.past.as_ref()?.span(self.reach(), now)?;
+        let question = self.question(slo, from, until)?;
+        Some(Question { candidate: self.subject.stable.clone()?, stable: None, ..question })
+    }
+
+    fn question(&self, evidence: &SloEvidence, from: i64, until: i64) -> Option<Question> {
         let slo = &evidence.slo;
         let indicator = match (&slo.errors, &slo.latency, &slo.ratio, &slo.query) {
             (Some(_), ..) => Indicator::Errors,
@@ -202,17 +206,30 @@ impl Evidence {
             _ => return None,
         };
         Some(Question {
-            provider: self.analysis.provider.clone(),
+            provider: self.rules.analysis.provider.clone(),
             namespace: self.subject.namespace.clone(),
             candidate: self.subject.candidate.clone(),
             stable: self.subject.stable.clone(),
             indicator,
-            from,
-            until,
+            from: Timestamp::from_millisecond(from).ok()?,
+            until: Timestamp::from_millisecond(until).ok()?,
         })
     }
 
-    /// Folds the answer to the question about SLO `index`; `last` is the index that stands for 100 %. An answer never
+    /// Folds the answer to a question that [`Self::questions`] gave about stable's past.
+    pub fn remember(
+        &mut self,
+        index: usize,
+        question: &Question,
+        answer: &Result<Answer, Unanswered>,
+        now: Timestamp,
+    ) {
+        if let Some(Judged::Share(share)) = self.slos.get_mut(index).map(|slo| &mut slo.judged) {
+            share.remember(question.until.as_millisecond(), answer, now);
+        }
+    }
+
+    /// Folds the answer to a question about the trial and SLO `index`; `last` is the index that stands for 100 %. An answer never
     /// changes what was folded before.
     pub fn fold(
         &mut self,
@@ -251,7 +268,7 @@ impl Evidence {
             .slos
             .iter()
             .filter_map(|s| match &s.judged {
-                Judged::Share(ledger) => Some(ledger.judge()),
+                Judged::Share(share) => Some(share.ledger.judge()),
                 Judged::Value(_) => None,
             })
             .collect();
@@ -259,10 +276,10 @@ impl Evidence {
         let mut all = vec![];
         for slo in &self.slos {
             let (verdict, status) = match &slo.judged {
-                Judged::Share(ledger) => {
+                Judged::Share(share) => {
                     let verdict = shares.next().unwrap_or(Verdict::Inconclusive(Why::NoData));
-                    let report = ledger.judge().report(step.index);
-                    let status = report::share(&slo.slo, &verdict, &report, self.analysis.interval);
+                    let report = share.ledger.judge().report(step.index);
+                    let status = report::share(&slo.slo, &verdict, &report, self.rules.analysis.interval);
                     (verdict, status)
                 }
                 Judged::Value(judge) => {
@@ -277,11 +294,15 @@ impl Evidence {
             matches!(verdict, Verdict::Fail(_))
                 .then(|| ProvenBreach { slo: slo.slo.name.clone(), message: status.message.clone() })
         });
+        let shared = all.iter().find_map(|(slo, verdict, _)| {
+            matches!(verdict, Verdict::Inconclusive(Why::SharedWithStable)).then(|| slo.slo.name.clone())
+        });
         let begun = step.starts.last().is_some_and(|s| s.index == step.index);
         let pass =
             begun && all.iter().all(|(_, verdict, _)| matches!(verdict, Verdict::Pass)) && !all.is_empty();
         Judgement {
             breach,
+            shared,
             pass,
             baked: if begun { self.baked(step) } else { Duration::from_millis(0) },
             observability: self.observability(),
@@ -344,3 +365,7 @@ impl Evidence {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "evidence_tests.rs"]
+mod tests;

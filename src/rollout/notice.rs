@@ -57,13 +57,25 @@ impl Notice {
                 "the step passed and waits for an approval; the SLOs are still judged"
             }
             PauseReason::Inconclusive => "the step is undecided at its maxDuration; the weight is held",
+            PauseReason::SharedBreach => {
+                "an SLO is still broken, by the stable revision too; the weight is held until a person looks"
+            }
         };
         Self {
-            warning: reason == PauseReason::Inconclusive,
+            warning: matches!(reason, PauseReason::Inconclusive | PauseReason::SharedBreach),
             reason: "Paused",
             message: message.to_owned(),
             ended: None,
         }
+    }
+
+    /// The stable revision shares a breach.
+    #[must_use]
+    pub fn shared(slo: &str) -> Self {
+        let message = format!(
+            "SLO {slo} is broken by the stable revision too: the weight is held, the candidate is not blamed"
+        );
+        Self::warning("SharedBreach", message)
     }
 
     /// The candidate is taken out.

@@ -58,6 +58,8 @@ pub enum Move {
     Decline,
     /// Measurements went missing, or came back.
     Observable(bool),
+    /// The stable revision began to share a breach of this SLO, or (`None`) does no longer.
+    Shared(Option<String>),
 }
 
 /// What the table needs to know beside the phase.
@@ -81,7 +83,7 @@ pub fn after(phase: Phase, step: &Move, facts: Facts) -> Option<Phase> {
         | (Preparing | RolledBack, Move::Revert) => Stable,
         (Stable | Preparing | RolledBack, Move::Prepare) => Preparing,
         (Preparing, Move::Enter) => Progressing,
-        (Progressing | Watching | Paused, Move::Begin { .. } | Move::Observable(_))
+        (Progressing | Watching | Paused, Move::Begin { .. } | Move::Observable(_) | Move::Shared(_))
         | (Preparing, Move::Observable(_))
         | (Progressing | Paused | Preparing, Move::Reindex { .. }) => phase,
         (Progressing, Move::Advance) => {

@@ -325,6 +325,9 @@ fn next(
                 if let Some(since) = &step.unobservable_since {
                     after(since.0, split.spec.analysis.hold_budget);
                 }
+                if let Some(since) = &step.shared_since {
+                    after(since.0, split.spec.analysis.shared_breach_timeout);
+                }
                 if let Some(rules) = super::steps::get(canary, step.index) {
                     let begun = step.starts.last().map_or(step.since.0, |s| s.since.0.max(step.since.0));
                     after(begun, rules.max_duration);

@@ -5,18 +5,21 @@ use crate::{
         settings::{Kappa, Sensitivity as Preset, Settings},
         threshold::{Threshold, ThresholdJudge},
         verdict::{Breach, Cause, Report, Verdict, Why},
+        words,
     },
     api::v1alpha1::{self as api, Analysis, Duration, Interval, Sensitivity, Slo, SloStatus, VerdictWord},
 };
 
-/// The judge's settings from a spec: the preset, and each value that is set by itself. `slos`: how many share alpha.
+/// The judge's settings from a spec: the preset, and each value that is set by itself. `slos`: how many share alpha;
+/// `planned_blocks`: see [`super::steps::planned_blocks`].
 #[must_use]
-pub fn settings(analysis: &Analysis, slos: usize) -> Settings {
+pub fn settings(analysis: &Analysis, slos: usize, planned_blocks: u32) -> Settings {
     let mut settings = Settings::preset(match analysis.sensitivity {
         Sensitivity::Strict => Preset::Strict,
         Sensitivity::Balanced => Preset::Balanced,
         Sensitivity::Relaxed => Preset::Relaxed,
     });
+    settings.planned_blocks = planned_blocks;
     settings.slos = u32::try_from(slos).unwrap_or(u32::MAX).max(1);
     if let Some(alpha) = analysis.false_rollback {
         settings.alpha = alpha.fraction();
@@ -86,6 +89,7 @@ pub fn share(slo: &Slo, verdict: &Verdict, report: &Report, interval: Duration) 
             let against = match cause {
                 Cause::Objective => format!("{asked} is asked for"),
                 Cause::WorseThanStable => "worse than the stable revision".to_owned(),
+                Cause::WorseThanBefore => "worse than the stable revision was before the trial".to_owned(),
                 Cause::Threshold { .. } => "beyond its threshold".to_owned(),
             };
             format!(
@@ -116,20 +120,30 @@ pub fn share(slo: &Slo, verdict: &Verdict, report: &Report, interval: Duration) 
 }
 
 fn undecided(good: &str, requests: i64, needed: Option<i64>, report: &Report, interval: Duration) -> String {
+    let edges = words::between_edges(report);
     let Some(needed) = needed else {
         return format!(
-            "{good} of {requests} requests: too close to the objective for any number to prove it"
+            "{good} of {requests} requests: too close to the objective for any number to prove it{edges}"
         );
     };
-    let time = report.blocks_needed.map_or_else(
-        || ", but there is no traffic: raise the weight, loosen the objective, or send requests".to_owned(),
-        |blocks| {
-            let left = Duration::from_millis(count(blocks).saturating_mul(interval.millis()));
-            format!(", {left} at the present rate")
-        },
-    );
-    format!("{good} of {requests} requests; about {needed} more needed{time}")
+    let left = report.blocks_needed.map(|blocks| count(blocks).saturating_mul(interval.millis()));
+    let time = match left.map(Duration::from_millis) {
+        None => format!(", but there is no traffic: {WAYS_OUT}"),
+        Some(left) if left > LONG_WAIT => format!(", {left} at the present rate: {WAYS_OUT}"),
+        Some(left) => format!(", {left} at the present rate"),
+    };
+    let assumed = if report.dispersion_assumed {
+        "; how much errors vary by themselves is not known, so a cautious value is assumed (analysis.dispersion)"
+    } else {
+        ""
+    };
+    format!("{good} of {requests} requests; about {needed} more needed{time}{edges}{assumed}")
 }
+
+/// Beyond this a person should not just wait.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
+
+const WAYS_OUT: &str = "raise the weight, loosen the objective, or send it more requests";
 
 /// The status of an SLO that is a query with a threshold.
 #[must_use]
@@ -155,5 +169,51 @@ pub fn value(slo: &Slo, verdict: &Verdict, judge: &ThresholdJudge) -> SloStatus 
         requests: 0,
         requests_needed: None,
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{estimate, judge::SloJudge};
+
+    fn told(change: impl FnOnce(&mut Report)) -> String {
+        let judge = SloJudge::new(0.01, &Settings::default()).unwrap();
+        let mut report = Report {
+            good: Some(0.999),
+            interval: estimate::Interval { low: 0.99, high: 1.0 },
+            requests: 1000.0,
+            requests_needed: Some(400.0),
+            blocks_needed: Some(8.0),
+            dispersion_assumed: false,
+            ..judge.report(0)
+        };
+        change(&mut report);
+        let slo = serde_json::from_value(serde_json::json!({"name": "a", "objective": "99%", "errors": {}}));
+        let open = Verdict::Inconclusive(Why::Undecided);
+        share(&slo.unwrap(), &open, &report, Duration::from_secs(15)).message
+    }
+
+    #[test]
+    fn an_open_verdict_says_how_long_it_takes() {
+        assert_eq!(
+            told(|_| ()),
+            "99.90% good of 1000 requests; about 400 more needed, 2m at the present rate"
+        );
+    }
+
+    #[test]
+    fn with_little_traffic_it_says_what_to_do() {
+        let slow = told(|report| report.blocks_needed = Some(2400.0));
+        assert!(slow.contains("10h at the present rate: raise the weight, loosen the objective"), "{slow}");
+        let none = told(|report| report.blocks_needed = None);
+        assert!(none.contains("there is no traffic: raise the weight"), "{none}");
+    }
+
+    #[test]
+    fn what_makes_a_verdict_slow_is_named() {
+        assert!(told(|report| report.dispersion_assumed = true).contains("analysis.dispersion"));
+        let between = told(|report| report.between_edges = 70.0);
+        assert!(between.contains("70 requests lie between the two bucket edges"), "{between}");
     }
 }

@@ -2,15 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use super::question::{Answer, Counters, Series, Unanswered};
+use jiff::Timestamp;
+
+use super::{
+    past::Past,
+    question::{Answer, Counters, Series, Unanswered},
+};
 use crate::{
     analysis::{
         counters,
-        ledger::{Arm, Bound, Ledger, Standing, Which},
+        counts::Block,
+        judge::SloJudge,
+        ledger::{Arm, Badness, Bound, Ledger, Standing, Which},
+        settings::Settings,
         threshold::ThresholdJudge,
     },
     api::v1alpha1::{Duration, Slo, StepStart, StepStatus},
 };
+
+/// A trial that is longer than so many blocks (a day of 15 s) is judged to its end with the preset's cautious values if
+/// nothing about stable's past was answered by then.
+const MOST_KEPT: usize = 5760;
 
 /// One SLO of one candidate.
 #[derive(Clone, Debug)]
@@ -27,8 +39,54 @@ pub(super) struct SloEvidence {
 /// What judges it.
 #[derive(Clone, Debug)]
 pub(super) enum Judged {
-    Share(Box<Ledger>),
+    Share(Box<Share>),
     Value(ThresholdJudge),
+}
+
+/// A share of good requests: its judge, and what it will know once stable's past is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Share {
+    pub ledger: Ledger,
+    pub past: Option<Past>,
+    pub badness: Badness,
+    /// The share of bad requests that the objective allows.
+    pub theta: f64,
+    pub settings: Settings,
+    pub pods_ratio: f64,
+    /// All blocks so far, while the past is not known.
+    pub kept: Vec<Block>,
+}
+
+impl Share {
+    /// Takes in what was answered about stable's past; with the last piece the trial is judged again from its first
+    /// block, so that it makes no difference when the answers came.
+    pub fn remember(&mut self, until: i64, answer: &Result<Answer, Unanswered>, now: Timestamp) {
+        let Some(past) = &mut self.past else { return };
+        match answer {
+            // Asked for as if it were a candidate, since it was alone.
+            Ok(Answer::Counters { candidate, .. }) => past.take(until, Some(candidate), self.badness),
+            Err(Unanswered { reason: "NoData", .. }) => past.take(until, None, self.badness),
+            Ok(Answer::Value(_)) | Err(_) => past.failed(now),
+        }
+        if !past.is_known() {
+            return;
+        }
+        self.settings = past.learned(self.theta, self.pods_ratio, self.settings);
+        if let Some(mut judge) = SloJudge::new(self.theta, &self.settings) {
+            self.kept.iter().for_each(|block| judge.fold(block));
+            self.ledger.judged_by(judge);
+        }
+        (self.past, self.kept) = (None, vec![]);
+    }
+
+    fn keep(&mut self, blocks: &[Block]) {
+        if self.past.is_some() {
+            self.kept.extend(blocks);
+            if self.kept.len() > MOST_KEPT {
+                (self.past, self.kept) = (None, vec![]);
+            }
+        }
+    }
 }
 
 impl SloEvidence {
@@ -51,12 +109,13 @@ impl SloEvidence {
                 }
                 true
             }
-            (Judged::Share(ledger), Answer::Counters { candidate, stable }) => {
-                ledger.observe(&parts(candidate, stable));
-                let closed = ledger.close(until, |from, to| {
+            (Judged::Share(share), Answer::Counters { candidate, stable }) => {
+                share.ledger.observe(&parts(candidate, stable));
+                let closed = share.ledger.close(until, |from, to| {
                     let step = step_at(step, from, to);
                     Standing { step, alone: step == Some(last) }
                 });
+                share.keep(&closed);
                 let newest = closed.last().is_some_and(|block| block.candidate.is_some());
                 let here =
                     closed.iter().filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);

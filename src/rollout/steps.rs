@@ -2,6 +2,9 @@
 
 use crate::api::v1alpha1::{Approval, Canary, Percent, Step, StepStatus};
 
+/// The judge's own default, and the shortest rollout that its published error rates and times are for.
+const LEAST_PLANNED_BLOCKS: u32 = 240;
+
 /// The step at `index`; `None` before the first and after the last.
 #[must_use]
 pub fn get(canary: &Canary, index: i32) -> Option<&Step> {
@@ -51,6 +54,23 @@ pub fn share_of(full: i32, weight: Percent) -> i32 {
     i32::try_from(replicas).unwrap_or(i32::MAX).max(1)
 }
 
+/// About how many blocks of `interval` milliseconds a rollout lasts: its bakes and the rollback window, at least an hour
+/// of 15 s.
+#[must_use]
+pub fn planned_blocks(canary: &Canary, interval: i64) -> u32 {
+    let bakes = canary.steps.iter().fold(0_i64, |sum, step| sum.saturating_add(step.bake.millis()));
+    let whole = bakes.saturating_add(canary.rollback_window.millis());
+    let blocks = whole.saturating_add(interval.max(1) - 1).div_euclid(interval.max(1));
+    u32::try_from(blocks).unwrap_or(u32::MAX).max(LEAST_PLANNED_BLOCKS)
+}
+
+/// Pods of stable, at full size, for every pod of the candidate at the step where it has the fewest; at least 1.
+#[must_use]
+pub fn pods_ratio(canary: &Canary, full: i32) -> f64 {
+    let fewest = (0..count(canary)).map(|index| replicas(canary, index, full)).min().unwrap_or(full);
+    f64::from(full.max(1)) / f64::from(fewest.clamp(1, full.max(1)))
+}
+
 /// Where an edited schedule goes on: the first step whose weight is at least the present one; after all of them, the
 /// last. `None` while the schedule still agrees with the status.
 #[must_use]
@@ -71,5 +91,38 @@ pub fn granted(status: &StepStatus, canary: &Canary) -> Percent {
         None => Percent::ZERO,
         Some(start) if start.index == status.index => status.weight,
         Some(start) => weight(canary, start.index).min(status.weight),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn canary(steps: serde_json::Value, window: &str) -> Canary {
+        serde_json::from_value(json!({"steps": steps, "rollbackWindow": window})).unwrap()
+    }
+
+    #[test]
+    fn a_long_rollout_is_planned_for_and_a_short_one_as_an_hour() {
+        let long = canary(json!([{"weight": "5%", "bake": "4h"}, {"weight": "50%", "bake": "7h"}]), "1h");
+        assert_eq!(planned_blocks(&long, 15_000), 12 * 240);
+        assert_eq!(planned_blocks(&long, 3_600_000), 240);
+        assert_eq!(planned_blocks(&canary(json!([{"weight": "5%"}]), "15m"), 15_000), 240);
+    }
+
+    #[test]
+    fn a_candidate_has_as_many_fewer_pods_as_at_its_smallest_step() {
+        let steps = canary(json!([{"weight": "5%"}, {"weight": "50%"}]), "15m");
+        for (full, ratio) in [(1, 1.0), (2, 2.0), (4, 4.0), (40, 20.0)] {
+            assert!(
+                (pods_ratio(&steps, full) - ratio).abs() < 1e-9,
+                "{full} pods: {}",
+                pods_ratio(&steps, full)
+            );
+        }
+        let whole = canary(json!([{"weight": "5%", "replicas": 9}]), "15m");
+        assert!((pods_ratio(&whole, 4) - 1.0).abs() < 1e-9, "more pods than stable are no noisier");
     }
 }

@@ -201,6 +201,10 @@ fn paused(model: &Model, status: &ModelDeploymentStatus, candidate: &str) -> Str
                 model.name
             )
         }
+        Some(PauseReason::SharedBreach) => {
+            "an SLO is broken by the stable revision too: mend what both share, then resume, or abort"
+                .to_owned()
+        }
         Some(PauseReason::Inconclusive) => "the step is undecided: resume, promote or abort".to_owned(),
         _ => "paused on request: resume, promote or abort".to_owned(),
     };

@@ -12,7 +12,8 @@ pub use common::{Duration, LocalRef, Percent, UnitError};
 pub use model_deployment::{Model, ModelDeployment, ModelDeploymentSpec};
 pub use model_runtime::{ModelRuntime, ModelRuntimeSpec};
 pub use slo::{
-    Analysis, Errors, Latency, OnInconclusive, OnUnobservable, Ratio, Sensitivity, Slo, Threshold,
+    Analysis, Baseline, Errors, Latency, OnInconclusive, OnSharedBreach, OnUnobservable, Ratio, Sensitivity,
+    Slo, Threshold,
 };
 pub use split_status::{BackendStatus, RevisionShare, RouteStatus, TrafficSplitStatus};
 pub use status::{

@@ -114,6 +114,18 @@ pub struct Analysis {
     #[serde(default = "default_hold_budget")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("analysis.holdBudget must be at least 1s, for instance 5m"))]
     pub hold_budget: Duration,
+    /// What happens when an SLO is broken, stable breaks it too, and that lasts for `sharedBreachTimeout`: until then the
+    /// weight is held and nobody is blamed. Default `Pause`. Has no say at 100 %, where there is nobody to share with.
+    #[serde(default)]
+    pub on_shared_breach: OnSharedBreach,
+    /// How long a breach that stable shares may last before `onSharedBreach` acts. Default `15m`.
+    #[serde(default = "default_shared_breach_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("analysis.sharedBreachTimeout must be at least 1s, for instance 15m"))]
+    pub shared_breach_timeout: Duration,
+    /// What "worse than stable" is measured against: stable at the same time, or what it did during the day before.
+    /// Default `Concurrent`. For a service with little traffic `Auto` or `History` finds faults sooner.
+    #[serde(default)]
+    pub baseline: Baseline,
     /// Preset of the five values below. Default `balanced`: 1 % false rollbacks, 5 % false promotions.
     #[serde(default)]
     pub sensitivity: Sensitivity,
@@ -150,6 +162,9 @@ impl Default for Analysis {
             on_inconclusive: OnInconclusive::default(),
             on_unobservable: OnUnobservable::default(),
             hold_budget: default_hold_budget(),
+            on_shared_breach: OnSharedBreach::default(),
+            shared_breach_timeout: default_shared_breach_timeout(),
+            baseline: Baseline::default(),
             sensitivity: Sensitivity::default(),
             false_rollback: None,
             false_promotion: None,
@@ -193,6 +208,28 @@ pub enum OnUnobservable {
     Hold,
 }
 
+/// What happens when a breach that stable shares goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnSharedBreach {
+    /// Hold the weight and wait for a person; the SLOs are still judged.
+    #[default]
+    Pause,
+    /// Roll back and reject the revision: it may itself be what makes stable fail, by overloading what both use.
+    Rollback,
+}
+
+/// What a candidate is compared with, beside its objective.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Baseline {
+    /// Stable in the same block: incidents that both share are nobody's fault.
+    #[default]
+    Concurrent,
+    /// Stable's last 24 hours: needs far fewer requests, but an incident that both share counts against the candidate.
+    History,
+    /// `History` where stable has fewer than 30 bad requests an hour, else `Concurrent`.
+    Auto,
+}
+
 fn default_provider() -> String {
     "default".to_owned()
 }
@@ -203,6 +240,10 @@ fn default_interval() -> Duration {
 
 fn default_hold_budget() -> Duration {
     Duration::from_secs(300)
+}
+
+fn default_shared_breach_timeout() -> Duration {
+    Duration::from_secs(900)
 }
 
 fn default_fail_after() -> i32 {

@@ -128,6 +128,9 @@ pub struct StepStatus {
     /// When measurements began to be missing. Present while they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unobservable_since: Option<MicroTime>,
+    /// When a breach that the stable revision shares began. Present while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_since: Option<MicroTime>,
     /// Steps that were approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
@@ -170,6 +173,8 @@ pub enum PauseReason {
     ApprovalMissing,
     /// The step was undecided at its `maxDuration`.
     Inconclusive,
+    /// A breach that the stable revision shares lasted for `sharedBreachTimeout`.
+    SharedBreach,
 }
 
 /// A candidate being taken out.
@@ -178,7 +183,7 @@ pub enum PauseReason {
 pub struct Rollback {
     /// What comes after it.
     pub outcome: Outcome,
-    /// Why, in one word: `Breach`, `Aborted`, `PodsLost`, `ProgressDeadlineExceeded`, …
+    /// Why, in one word: `Breach`, `SharedBreach`, `Aborted`, `PodsLost`, `ProgressDeadlineExceeded`, …
     pub reason: String,
     /// Why, in one sentence.
     pub message: String,

@@ -7,22 +7,19 @@ use jiff::Timestamp;
 
 use super::{Error, Trial, allowed};
 use crate::analysis::counts::Block;
-use crate::analysis::dispersion::{Dispersion, from_history};
 use crate::analysis::judge::SloJudge;
-use crate::analysis::ledger::{Badness, Ledger, Standing, stable_history};
+use crate::analysis::ledger::{Badness, Ledger, Standing};
 use crate::analysis::settings::{Kappa, Settings};
-use crate::api::v1alpha1::{Duration, Percent, Slo, TrafficSplit};
+use crate::api::v1alpha1::{Analysis, Duration, Percent, Slo, TrafficSplit};
 use crate::cli::plan::{seconds, traffic_split};
 use crate::prometheus::Refused;
 use crate::prometheus::client::{Endpoint, Limits, Transport, ask, connect};
 use crate::prometheus::provider::{Provider, Settings as ProviderSettings};
-use crate::rollout::question::{Answer, Counters, Indicator, Question, Unanswered};
-use crate::rollout::{report, slo_evidence::parts};
+use crate::rollout::question::{Answer, Indicator, Question, Unanswered};
+use crate::rollout::{past as history, report, slo_evidence::parts, steps};
 
 /// A question never reaches further than so many scrapes, so that its answer stays small.
 const REACH: i64 = 240;
-/// Blocks of the stable revision's history that κ is learned from: four hours of 15 s.
-const HISTORY_BLOCKS: i64 = 960;
 
 /// Which rollout, and who remembers it.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -57,6 +54,9 @@ pub struct PastRollout {
     /// How often that Prometheus scrapes. Default: 15s
     #[arg(long, value_name = "DURATION", requires = "prometheus")]
     pub scrape_interval: Option<Duration>,
+    /// The model's `replicas`: errors of a candidate with fewer pods than stable vary more. Default: 1
+    #[arg(long, value_name = "NUMBER", requires = "prometheus")]
+    pub replicas: Option<i32>,
     /// A file with a bearer token
     #[arg(long, value_name = "FILE", requires = "prometheus")]
     pub bearer_token_file: Option<PathBuf>,
@@ -74,6 +74,7 @@ struct Past {
     stable: Option<String>,
     from: Timestamp,
     until: Timestamp,
+    pods_ratio: f64,
 }
 
 /// Every SLO that is a share of good requests, with its blocks. Queries with a threshold are left out: their value at
@@ -110,6 +111,7 @@ pub(super) async fn trials(args: &PastRollout, kappa: Option<f64>) -> Result<Vec
         stable: args.stable.clone(),
         from: args.from.ok_or_else(missing)?,
         until: args.until.ok_or_else(missing)?,
+        pods_ratio: steps::pods_ratio(&split.spec.strategy.canary, args.replicas.unwrap_or(1)),
     };
     past.trials(&split, kappa).await
 }
@@ -122,17 +124,16 @@ impl Past {
         let spec = &split.spec;
         let shares: Vec<(&Slo, Percent)> =
             spec.slos.iter().filter_map(|slo| Some((slo, slo.objective?))).collect();
-        let mut settings = report::settings(&spec.analysis, shares.len());
+        let planned = steps::planned_blocks(&spec.strategy.canary, spec.analysis.interval.millis());
+        let mut settings = report::settings(&spec.analysis, shares.len(), planned);
         if let Some(kappa) = kappa {
             (settings.kappa, settings.kappa_compare) = (Kappa::Known(kappa), Kappa::Known(kappa));
         }
         let mut trials = Vec::new();
         for (slo, objective) in shares {
             let slo_name = Some(slo.name.clone());
-            trials.push(Trial {
-                slo: slo_name,
-                ..self.trial(slo, objective, settings, spec.analysis.interval).await?
-            });
+            trials
+                .push(Trial { slo: slo_name, ..self.trial(slo, objective, settings, &spec.analysis).await? });
         }
         Ok(trials)
     }
@@ -142,54 +143,47 @@ impl Past {
         slo: &Slo,
         objective: Percent,
         settings: Settings,
-        interval: Duration,
+        analysis: &Analysis,
     ) -> Result<Trial, Error> {
         let theta = allowed(objective);
         let indicator =
             indicator(slo).ok_or_else(|| Error::Options(format!("SLO {} measures nothing", slo.name)))?;
         let badness =
             slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
-        let learned = match settings.kappa {
-            Kappa::Known(_) => None,
-            Kappa::Unknown => self.dispersion(&indicator, badness, theta, interval).await?,
-        };
-        let settings = settings.with_dispersion(learned);
-        let blocks = self.blocks(&indicator, badness, interval).await?;
+        let settings = self.learned(&indicator, badness, theta, analysis, settings).await?;
+        let blocks = self.blocks(&indicator, badness, analysis.interval).await?;
         Ok(Trial { slo: None, theta, settings, blocks })
     }
 
-    /// What stable's history before the trial says about waves; nothing without a stable revision, or without data.
-    async fn dispersion(
+    /// The settings with what stable did before the trial, asked for and used as the operator does; as they are without
+    /// a stable revision.
+    async fn learned(
         &self,
         indicator: &Indicator,
         badness: Badness,
         theta: f64,
-        interval: Duration,
-    ) -> Result<Option<Dispersion>, Error> {
-        let Some(stable) = &self.stable else { return Ok(None) };
-        let (until, length) = (self.from.as_millisecond(), interval.millis().max(1));
-        let begin = until - HISTORY_BLOCKS * length;
-        let past = |from, until| Question {
-            candidate: stable.clone(),
-            stable: None,
-            ..self.question(indicator, from, until)
-        };
-        let (mut asked, mut history) = (begin, Vec::new());
-        while asked < until {
-            let to = until.min(asked + self.reach(length));
-            match ask(&self.transport, &self.provider, &past(moment(asked)?, moment(to)?)).await {
-                Ok(Answer::Counters { candidate, .. }) => {
-                    // Asked for as if it were a candidate, since it was alone then.
-                    let nobody = Counters::default();
-                    let samples = parts(&nobody, &candidate);
-                    history.extend(stable_history(&samples, badness, length, asked, to));
+        analysis: &Analysis,
+        settings: Settings,
+    ) -> Result<Settings, Error> {
+        let (from, interval) = (self.from.as_millisecond(), analysis.interval.millis());
+        let past = history::Past::new(from, interval, 0, &settings, analysis.baseline);
+        let (Some(stable), Some(mut past)) = (&self.stable, past) else { return Ok(settings) };
+        while let Some((from, to)) = past.span(self.reach(interval), self.until) {
+            let question = Question {
+                candidate: stable.clone(),
+                stable: None,
+                ..self.question(indicator, moment(from)?, moment(to)?)
+            };
+            match ask(&self.transport, &self.provider, &question).await {
+                // Asked for as if it were a candidate, since it was alone then.
+                Ok(Answer::Counters { candidate, .. }) => past.take(to, Some(&candidate), badness),
+                Ok(Answer::Value(_)) | Err(Unanswered { reason: "NoData", .. }) => {
+                    past.take(to, None, badness);
                 }
-                Ok(Answer::Value(_)) | Err(Unanswered { reason: "NoData", .. }) => {}
                 Err(unanswered) => return Err(unanswered.into()),
             }
-            asked = to;
         }
-        Ok(from_history(&[history], theta))
+        Ok(past.learned(theta, self.pods_ratio, settings))
     }
 
     /// The blocks of the trial, counted by the operator's own ledger.

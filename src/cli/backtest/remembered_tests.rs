@@ -87,6 +87,7 @@ fn past(stable: Option<&str>) -> Past {
         stable: stable.map(str::to_owned),
         from: Timestamp::from_second(ENTERED).unwrap(),
         until: Timestamp::from_second(ENTERED + 1800).unwrap(),
+        pods_ratio: 1.0,
     }
 }
 

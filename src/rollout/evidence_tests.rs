@@ -1,0 +1,185 @@
+use serde_json::json;
+
+use super::*;
+use crate::{
+    analysis::settings::Kappa,
+    rollout::question::{Counters, Series},
+};
+
+const ENTERED: i64 = 1_800_000_000_000;
+const SCRAPE: i64 = 5_000;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap()
+}
+
+fn rules(analysis: serde_json::Value) -> Rules {
+    Rules {
+        analysis: serde_json::from_value(analysis).unwrap(),
+        scrape: Duration::from_millis(SCRAPE),
+        planned_blocks: 240,
+        pods_ratio: 2.0,
+    }
+}
+
+fn evidence(analysis: serde_json::Value, slos: &serde_json::Value) -> Evidence {
+    let subject = Subject {
+        namespace: "ml".to_owned(),
+        candidate: "iris-bbbbbbbb".to_owned(),
+        stable: Some("iris-aaaaaaaa".to_owned()),
+        attempt: 1,
+        entered: Some(at(ENTERED)),
+    };
+    let slos: Vec<Slo> = serde_json::from_value(slos.clone()).unwrap();
+    Evidence::new(subject, rules(analysis), &slos)
+}
+
+fn availability() -> serde_json::Value {
+    json!([{"name": "availability", "objective": "99%", "errors": {}}])
+}
+
+fn step() -> StepStatus {
+    serde_json::from_value(json!({
+        "index": 0, "progress": "1/1", "weight": "20%", "since": at(ENTERED), "entered": at(ENTERED),
+        "starts": [{"index": 0, "since": at(ENTERED)}],
+    }))
+    .unwrap()
+}
+
+/// Counters that are scraped every five seconds: 50 requests a second, of stable `bad_every`-th is bad in the first
+/// minutes of every quarter of an hour.
+fn counters(question: &Question, revision: &str, rate: i64, bad_in_a_scrape: i64) -> Counters {
+    let born = if revision == "iris-bbbbbbbb" { ENTERED } else { ENTERED - 20_000_000 };
+    let first = (question.from.as_millisecond() - 2 * SCRAPE).max(born).div_euclid(SCRAPE) + 1;
+    let last = question.until.as_millisecond().div_euclid(SCRAPE);
+    let series = |key: &str, count: &dyn Fn(i64) -> i64| {
+        #[allow(clippy::cast_precision_loss)]
+        let samples = (first..=last).map(|scrape| (scrape * SCRAPE, count(scrape) as f64)).collect();
+        vec![Series { key: format!("{revision} {key}"), target: "envoy".to_owned(), samples }]
+    };
+    let wave = |scrape: i64| scrape.div_euclid(180) * 36 + scrape.rem_euclid(180).min(36);
+    let begin = born / SCRAPE;
+    Counters {
+        total: series("total", &|scrape| (scrape - begin) * rate),
+        bad: series("bad", &|scrape| (wave(scrape) - wave(begin)) * bad_in_a_scrape),
+        within: vec![],
+    }
+}
+
+fn answer(question: &Question) -> Result<Answer, Unanswered> {
+    let of = |revision: &str| match revision {
+        "iris-bbbbbbbb" => counters(question, revision, 50, 1),
+        _ => counters(question, revision, 200, 4),
+    };
+    let stable = question.stable.as_deref().map(of).unwrap_or_default();
+    Ok(Answer::Counters { candidate: of(&question.candidate), stable })
+}
+
+/// Plays `minutes` of a trial; the past is answered once `past_from` minutes are over.
+fn play(evidence: &mut Evidence, minutes: i64, past_from: i64) {
+    for tick in 0..=minutes * 12 {
+        let now = at(ENTERED + tick * SCRAPE);
+        for (about, question) in evidence.questions(now) {
+            match about {
+                About::Trial(slo) => evidence.fold(slo, &question, answer(&question), Some(&step()), 1),
+                About::Past(slo) if tick >= past_from * 12 => {
+                    evidence.remember(slo, &question, &answer(&question), now);
+                }
+                About::Past(_) => {}
+            }
+        }
+    }
+}
+
+fn share(evidence: &Evidence) -> &Share {
+    match &evidence.slos[0].judged {
+        Judged::Share(share) => share,
+        Judged::Value(_) => panic!("a share is judged"),
+    }
+}
+
+#[test]
+fn whenever_the_past_is_answered_the_judgement_comes_to_the_same_bits() {
+    let played = |past_from| {
+        let mut evidence = evidence(json!({}), &availability());
+        play(&mut evidence, 20, past_from);
+        evidence
+    };
+    let (early, late, restarted) = (played(0), played(15), {
+        // A process that begins anew in the middle asks for everything again.
+        let mut evidence = evidence(json!({}), &availability());
+        let now = at(ENTERED + 20 * 60_000);
+        for _ in 0..20 {
+            for (about, question) in evidence.questions(now) {
+                match about {
+                    About::Trial(slo) => evidence.fold(slo, &question, answer(&question), Some(&step()), 1),
+                    About::Past(slo) => evidence.remember(slo, &question, &answer(&question), now),
+                }
+            }
+        }
+        evidence
+    });
+    assert!(share(&early).past.is_none() && share(&early).kept.is_empty());
+    assert!(share(&early).settings.objective_kappa() > 0.0, "{:?}", share(&early).settings);
+    for other in [&late, &restarted] {
+        assert_eq!(share(other).settings, share(&early).settings);
+        assert_eq!(share(other).ledger.judge(), share(&early).ledger.judge());
+    }
+}
+
+#[test]
+fn without_an_answer_about_the_past_a_trial_is_judged_with_the_cautious_value() {
+    let mut waiting = evidence(json!({}), &availability());
+    play(&mut waiting, 10, i64::MAX / 12);
+    assert_eq!(share(&waiting).settings.kappa, Kappa::Unknown);
+    let status = &waiting.judgement(&step(), at(ENTERED + 600_000)).slos[0];
+    assert!(status.requests > 5000, "{status:?}");
+}
+
+#[test]
+fn what_the_user_set_is_neither_asked_for_nor_changed() {
+    let mut set = evidence(json!({"dispersion": "0"}), &availability());
+    let asked = set.questions(at(ENTERED + 60_000));
+    assert!(asked.iter().all(|(about, _)| matches!(about, About::Trial(_))), "{asked:?}");
+    play(&mut set, 5, 0);
+    assert!(share(&set).kept.is_empty());
+    assert_eq!(share(&set).settings.kappa, Kappa::Known(0.0));
+}
+
+#[test]
+fn the_past_is_asked_about_stable_alone_and_before_the_first_block_has_closed() {
+    let fresh = evidence(json!({}), &availability());
+    let asked = fresh.questions(at(ENTERED));
+    let [(About::Past(0), question)] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((question.candidate.as_str(), &question.stable), ("iris-aaaaaaaa", &None));
+    assert_eq!(question.from, at(ENTERED - 960 * 15_000));
+}
+
+#[test]
+fn a_question_about_the_past_that_failed_keeps_nobody_waiting() {
+    let mut evidence = evidence(json!({}), &availability());
+    let (_, question) = evidence.questions(at(ENTERED)).remove(0);
+    let down = Err(Unanswered { reason: "Timeout", message: "no answer".to_owned() });
+    evidence.remember(0, &question, &down, at(ENTERED));
+    assert_eq!(evidence.questions(at(ENTERED + 1000)), [], "and is not repeated at once");
+    play(&mut evidence, 4, i64::MAX / 12);
+    assert!(evidence.judgement(&step(), at(ENTERED + 240_000)).slos[0].requests > 0);
+    assert_eq!(evidence.judgement(&step(), at(ENTERED + 240_000)).observability, Observability::Yes);
+}
+
+#[test]
+fn longer_rollouts_are_planned_for_and_a_changed_plan_starts_afresh() {
+    let mut kept = evidence(json!({"dispersion": "0"}), &availability());
+    play(&mut kept, 5, 0);
+    let slos: Vec<Slo> = serde_json::from_value(availability()).unwrap();
+    let (subject, same) = (kept.subject.clone(), rules(json!({"dispersion": "0"})));
+    assert!(
+        kept.is_about(&subject, &Rules { pods_ratio: 9.0, ..same.clone() }, &slos),
+        "scaled in mid-trial"
+    );
+    let longer = Rules { planned_blocks: 960, ..same };
+    assert!(!kept.is_about(&subject, &longer, &slos));
+    let afresh = kept.keep(&subject, &longer, &slos);
+    assert_eq!(share(&afresh).settings.planned_blocks, 960);
+    assert!(share(&afresh).ledger.judge().report(0).requests < 1.0);
+}
