@@ -71,10 +71,8 @@ pub fn s4_stable_capacity(world: &World<'_>, out: &mut Findings) {
     }
     for write in super::trial::turns(world) {
         let status = &write.after.status;
-        let trial = matches!(
-            status.phase,
-            Phase::Progressing | Phase::Paused | Phase::Watching | Phase::RollingBack
-        );
+        let trial =
+            matches!(status.phase, Phase::Progressing | Phase::Paused | Phase::Watching | Phase::RollingBack);
         let Some(stable) = status.stable_revision.as_ref().filter(|_| trial) else { continue };
         let since = write.change.at.saturating_sub(Duration::from_secs(60));
         let full = write.track.during(since, write.change.revision).flatten();
@@ -83,7 +81,10 @@ pub fn s4_stable_capacity(world: &World<'_>, out: &mut Findings) {
         let Some(track) = track.filter(|_| world.calm(since, write.change.at)) else { continue };
         let most = track.during(since, write.change.revision).flatten().map(size).max().unwrap_or(0);
         out.expect(most >= full, write.change, || {
-            format!("the stable revision {stable} has {most} pods in phase {:?}, full size is {full}", status.phase)
+            format!(
+                "the stable revision {stable} has {most} pods in phase {:?}, full size is {full}",
+                status.phase
+            )
         });
     }
 }
@@ -125,15 +126,20 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
         let Some((key, model)) = world.model_of(&served.route.namespace, &served.backend) else { continue };
         let begun = served.at.saturating_sub(Duration::from_secs(1));
         let alive = model.when(served.at).is_some() && model.when(begun).is_some();
-        let ours = track.states.iter().rfind(|s| s.change.at <= served.at).is_some_and(|s| {
-            s.value.as_ref().is_none_or(|d| d.replicas == Some(0))
-        });
+        let ours = track
+            .states
+            .iter()
+            .rfind(|s| s.change.at <= served.at)
+            .is_some_and(|s| s.value.as_ref().is_none_or(|d| d.replicas == Some(0)));
         let cut = track.steps().any(|s| s.ours && s.after.is_none_or(|d| d.replicas == Some(0)));
         out.armed();
         if alive && ours && cut {
             out.missed(
                 served.at,
-                format!("{} requests of {} failed at {}, whose pods we ended", served.failed, key.name, served.backend),
+                format!(
+                    "{} requests of {} failed at {}, whose pods we ended",
+                    served.failed, key.name, served.backend
+                ),
             );
         }
     }

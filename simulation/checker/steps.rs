@@ -97,7 +97,9 @@ fn most_before(
     let begun = track
         .states
         .iter()
-        .find(|s| s.value.as_ref().is_some_and(|m| m.status.attempt == status.attempt && on_trial(m.status.phase)))
+        .find(|s| {
+            s.value.as_ref().is_some_and(|m| m.status.attempt == status.attempt && on_trial(m.status.phase))
+        })
         .map_or(0, |s| s.change.revision);
     let states = world.routes.get(write.key).map(|t| t.states.as_slice()).unwrap_or_default();
     states
@@ -136,10 +138,14 @@ pub fn s8_bounded_blast_radius(world: &World<'_>, out: &mut Findings) {
         let Some((key, _)) = world.split_of(turn.key, turn.change.revision) else { continue };
         let specs = world.splits[key].during(from, turn.change.revision).flatten();
         let index = usize::try_from(step.index).unwrap_or(0);
-        let declared = specs.map(|s| s.spec.strategy.canary.steps.get(index).map_or(1_000_000, |s| s.weight.ppm()));
+        let declared =
+            specs.map(|s| s.spec.strategy.canary.steps.get(index).map_or(1_000_000, |s| s.weight.ppm()));
         let most = declared.max().unwrap_or(1_000_000);
         out.expect(kept || step.weight.ppm() <= most, turn.change, || {
-            format!("{} took weight {} at step {index}, whose weight is {most} ppm", turn.key.name, step.weight)
+            format!(
+                "{} took weight {} at step {index}, whose weight is {most} ppm",
+                turn.key.name, step.weight
+            )
         });
     }
 }
@@ -187,7 +193,8 @@ pub fn s12_rollback_is_absorbing(world: &World<'_>, out: &mut Findings) {
     }
     for turn in turns(world) {
         let (before, after) = (&turn.before.status, &turn.after.status);
-        let taken = after.candidate_revision.as_ref().filter(|c| before.candidate_revision.as_ref() != Some(c));
+        let taken =
+            after.candidate_revision.as_ref().filter(|c| before.candidate_revision.as_ref() != Some(c));
         if let Some(candidate) = taken {
             let rejected = after.rejected.iter().any(|r| r.revision == *candidate);
             out.expect(!rejected, turn.change, || {
@@ -248,9 +255,11 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
         let (before, after) = (&turn.before.status, &turn.after.status);
         let from = world.read_from(turn.change);
         let Some((key, _)) = world.split_of(turn.key, turn.change.revision) else { continue };
-        let refused = world.splits[key]
-            .during(from, turn.change.revision)
-            .all(|s| s.is_some_and(|s| s.status.observed_generation == s.generation && is_refused(&s.status.conditions)));
+        let refused = world.splits[key].during(from, turn.change.revision).all(|s| {
+            s.is_some_and(|s| {
+                s.status.observed_generation == s.generation && is_refused(&s.status.conditions)
+            })
+        });
         if !refused {
             continue;
         }
@@ -259,7 +268,10 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
             && !matches!(before.phase, Phase::RollingBack | Phase::Paused)
             && !did("promote", before, after);
         out.expect(!begun && turn.advance().is_none(), turn.change, || {
-            format!("{} went on to {:?} although TrafficSplit {} is refused", turn.key.name, after.phase, key.name)
+            format!(
+                "{} went on to {:?} although TrafficSplit {} is refused",
+                turn.key.name, after.phase, key.name
+            )
         });
     }
     for turn in turns(world) {

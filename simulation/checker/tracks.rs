@@ -6,9 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use seatrial::{
-    api::v1alpha1::{
-        ModelDeploymentSpec, ModelDeploymentStatus, TrafficSplitSpec, TrafficSplitStatus,
-    },
+    api::v1alpha1::{ModelDeploymentSpec, ModelDeploymentStatus, TrafficSplitSpec, TrafficSplitStatus},
     world::history::{Change, Key},
 };
 
@@ -352,9 +350,8 @@ pub type Tracks<'a, T> = BTreeMap<&'a Key, Track<'a, T>>;
 pub fn record<'a, T: Read>(tracks: &mut Tracks<'a, T>, change: &'a Change, ours: bool) {
     let track = tracks.entry(&change.key).or_insert_with(|| Track { states: vec![] });
     let value = change.after.as_ref().and_then(|after| {
-        let before = track.states.last().and_then(|last| {
-            Some((&**last.change.after.as_ref()?, last.value.as_ref()?))
-        });
+        let before =
+            track.states.last().and_then(|last| Some((&**last.change.after.as_ref()?, last.value.as_ref()?)));
         T::read(after, before)
     });
     track.states.push(State { change, ours, value });

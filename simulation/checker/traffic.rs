@@ -65,7 +65,10 @@ pub fn s2_no_traffic_without_endpoints(world: &World<'_>, out: &mut Findings) {
                     && status.latest_revision.as_ref() == Some(name);
                 let needed = if status.candidate_revision.as_ref() == Some(name) {
                     let share = Share::of(Some(write.after), status);
-                    let split = world.splits.iter().find(|(k, _)| k.name == write.key.name && k.namespace == namespace);
+                    let split = world
+                        .splits
+                        .iter()
+                        .find(|(k, _)| k.name == write.key.name && k.namespace == namespace);
                     let canaries = split.into_iter().flat_map(|(_, t)| t.during(from, until)).flatten();
                     canaries
                         .filter_map(|s| Some(need(&s.spec.strategy.canary, share?, full)))
@@ -96,13 +99,17 @@ pub fn s2_no_traffic_without_endpoints(world: &World<'_>, out: &mut Findings) {
 fn failed_before_ready(world: &World<'_>, out: &mut Findings) {
     for served in world.input.served.iter().filter(|s| s.failed > 0) {
         let Some(track) = world.deployment(&served.route.namespace, &served.backend) else { continue };
-        let ever = track.states.iter().any(|s| {
-            s.change.at <= served.at && s.value.as_ref().is_some_and(|d| d.ready > 0)
-        });
+        let ever = track
+            .states
+            .iter()
+            .any(|s| s.change.at <= served.at && s.value.as_ref().is_some_and(|d| d.ready > 0));
         out.armed();
         if !ever {
             let (failed, backend) = (served.failed, &served.backend);
-            out.missed(served.at, format!("{failed} requests failed at {backend}, which has never been ready"));
+            out.missed(
+                served.at,
+                format!("{failed} requests failed at {backend}, which has never been ready"),
+            );
         }
     }
 }
@@ -124,7 +131,8 @@ pub fn s3_make_before_break(world: &World<'_>, out: &mut Findings) {
                 out.expect(unknowing.is_empty(), write.change, || {
                     format!("{name} was given weight although proxies {unknowing:?} do not know it yet")
                 });
-                let service = world.services.get(&seatrial::world::history::Key::new("Service", namespace, name));
+                let service =
+                    world.services.get(&seatrial::world::history::Key::new("Service", namespace, name));
                 out.expect(service.is_some_and(|t| t.at(until).is_some()), write.change, || {
                     format!("{name} was given weight without a Service")
                 });
@@ -159,9 +167,7 @@ fn proxies_without(world: &World<'_>, write: &super::trial::RouteWrite<'_, '_>, 
         let of = states.filter_map(|s| s.value.as_ref()).rfind(|r| r.generation == generation);
         of.is_some_and(|route| route.names(name))
     };
-    let lacks = |(proxy, generation): (usize, Option<i64>)| {
-        (!generation.is_some_and(names)).then_some(proxy)
-    };
+    let lacks = |(proxy, generation): (usize, Option<i64>)| (!generation.is_some_and(names)).then_some(proxy);
     now.into_iter().filter_map(lacks).collect()
 }
 

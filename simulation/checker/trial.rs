@@ -70,10 +70,9 @@ pub fn need(canary: &Canary, share: Share, full: i64) -> i64 {
     let step = canary.steps.iter().find(|s| s.weight.ppm() > 0 && reaches(i64::from(s.weight.ppm())));
     match step {
         None => full,
-        Some(step) => step.replicas.map_or_else(
-            || ((full * i64::from(step.weight.ppm()) + ALL - 1) / ALL).max(1),
-            i64::from,
-        ),
+        Some(step) => step
+            .replicas
+            .map_or_else(|| ((full * i64::from(step.weight.ppm()) + ALL - 1) / ALL).max(1), i64::from),
     }
 }
 
@@ -84,9 +83,8 @@ pub fn least_full(track: &Track<'_, Model>, from: Duration, until: u64) -> i64 {
 
 /// Whether a request with this verb was carried out by the very write from `before` to `after`.
 pub fn did(verb: &str, before: &ModelDeploymentStatus, after: &ModelDeploymentStatus) -> bool {
-    let done = |r: &&seatrial::api::v1alpha1::HandledRequest| {
-        r.verb == verb && r.outcome == RequestOutcome::Done
-    };
+    let done =
+        |r: &&seatrial::api::v1alpha1::HandledRequest| r.verb == verb && r.outcome == RequestOutcome::Done;
     let old = before.requests.iter().filter(done).map(|r| &r.value).collect::<Vec<_>>();
     after.requests.iter().filter(done).any(|r| !old.contains(&&r.value))
 }

@@ -139,7 +139,11 @@ impl<'a> World<'a> {
     }
 
     /// The model that a revision belongs to, by its Deployment's label, else by the name.
-    pub fn model_of(&self, namespace: &str, revision: &str) -> Option<(&'a Key, &super::tracks::Track<'a, Model>)> {
+    pub fn model_of(
+        &self,
+        namespace: &str,
+        revision: &str,
+    ) -> Option<(&'a Key, &super::tracks::Track<'a, Model>)> {
         let (model, _) = revision.rsplit_once('-')?;
         self.models
             .iter()
@@ -158,7 +162,11 @@ impl<'a> World<'a> {
     }
 
     /// The Deployment of a revision.
-    pub fn deployment(&self, namespace: &str, revision: &str) -> Option<&super::tracks::Track<'a, Deployment>> {
+    pub fn deployment(
+        &self,
+        namespace: &str,
+        revision: &str,
+    ) -> Option<&super::tracks::Track<'a, Deployment>> {
         self.deployments.get(&Key::new("Deployment", namespace, revision))
     }
 
