@@ -11,9 +11,12 @@
 
 #[allow(dead_code, reason = "the checker tells more than the table shows")]
 mod checker;
+mod draw;
 mod entropy;
 mod faults;
+mod objects;
 mod plans;
+mod plant;
 mod regressions;
 mod replica;
 mod report;
@@ -21,6 +24,7 @@ mod requests;
 mod scenario;
 mod seed;
 mod shrink;
+mod stage;
 mod story;
 
 use std::{

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -147,7 +148,7 @@ impl Replica {
             self.clock.clone(),
             jitter.clone(),
         );
-        let Ok(api) = lanes(|| Ok::<_, BoxError>(pool()), &tenure, &jitter);
+        let Ok(api) = lanes(|| Ok::<_, Infallible>(pool()), &tenure, &jitter);
         let cx = Context {
             api,
             providers: self.providers.clone(),
