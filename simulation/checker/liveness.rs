@@ -372,7 +372,7 @@ pub fn l11_drift_repaired(world: &World<'_>, out: &mut Findings) {
             }
             let ready = after.shares.keys().chain(before.shares.keys()).all(|name| {
                 let pods = world.deployment(&key.namespace, name);
-                pods.is_some_and(|t| {
+                pods.is_none_or(|t| {
                     t.during(step.change.at, u64::MAX)
                         .flatten()
                         .all(|d| d.ready >= d.replicas.unwrap_or(1) && d.ready > 0 || d.replicas == Some(0))

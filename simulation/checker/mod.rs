@@ -34,8 +34,10 @@ mod trial;
 mod world;
 mod writes;
 
+#[allow(unused_imports)] // for whoever fills the input
 pub use input::{Facts, Input, Quality, Request, Span};
 pub use invariant::Invariant;
+#[allow(unused_imports)]
 pub use report::{Report, Violation};
 
 use findings::Findings;
@@ -114,3 +116,8 @@ pub fn check(input: &Input) -> Report {
     }
     report
 }
+
+#[cfg(test)]
+mod proofs;
+#[cfg(test)]
+mod story;
