@@ -14,7 +14,7 @@ use super::{
 };
 
 fn told(report: &Report) -> String {
-    report.violations.iter().map(|v| format!("{v}\n")).collect()
+    report.violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// It holds: nothing at all is wrong, and it was asked.

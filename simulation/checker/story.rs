@@ -69,7 +69,7 @@ impl Story {
             operators: vec![LEADER.to_owned(), "seatrial-b".to_owned()],
             propagation: Duration::from_secs(10),
             scrape: Duration::from_secs(5),
-            settle: Duration::from_secs(300),
+            settle: Duration::from_mins(5),
             rate: 100.0,
             ..Facts::default()
         };
@@ -120,7 +120,7 @@ impl Story {
         });
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     fn tick(&mut self) {
         self.ticked = self.at;
         for (backend, weight) in self.shares.get(&0).cloned().unwrap_or_default() {
