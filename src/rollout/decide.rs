@@ -7,15 +7,14 @@ use super::{
     evidence::Observability,
     observed::{Model, Split, StableService},
     phase::Move,
-    sizes, steps,
+    retreat::{cancelled, rollback, rolling_back, superseded, trial},
+    steps,
 };
 use crate::{
     api::v1alpha1::{
-        Canary, Duration, OnInconclusive, OnUnobservable, Outcome, Pause, PauseReason, Percent, Phase,
-        Rollback, StepStatus,
+        Canary, Duration, OnInconclusive, Outcome, Pause, PauseReason, Percent, Phase, StepStatus,
     },
     route::Effective,
-    workload::TroubleKind,
 };
 
 /// What a model's decision needs to know about its unit.
@@ -52,7 +51,7 @@ impl Around<'_> {
             && view.is_some_and(|v| v.idle.contains(revision) || v.shares.contains_key(revision))
     }
 
-    fn over(
+    pub(super) fn over(
         &self,
         since: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime,
         length: Duration,

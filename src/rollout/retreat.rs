@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What ends a trial in every phase in which the candidate has weight, most urgent first.
-fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
+pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
     let status = &model.status;
     let (Some(split), Some(step)) = (around.split, &status.step) else { return Some(cancelled(around)) };
     let candidate = status.candidate_revision.as_deref()?;
@@ -114,7 +114,7 @@ fn unobservable(model: &Model, around: &Around<'_>, split: &Split, step: &StepSt
 
 /// Done once no proxy may still send the candidate anything and what it had is drained. A newer revision does not wait
 /// for a gateway that does not answer: the old candidate goes on draining beside it.
-fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
+pub(super) fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
     let status = &model.status;
     let rollback = status.rollback.as_ref()?;
     if around.candidate_weight > 0 {
@@ -135,17 +135,17 @@ fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
     (drained || newer).then_some(Move::Settle)
 }
 
-fn cancelled(around: &Around<'_>) -> Move {
+pub(super) fn cancelled(around: &Around<'_>) -> Move {
     let message = "its TrafficSplit was deleted in mid-trial".to_owned();
     Move::Retreat(rollback(Outcome::Cancelled, "TrafficSplitDeleted", message, around.now))
 }
 
-fn superseded(around: &Around<'_>) -> Move {
+pub(super) fn superseded(around: &Around<'_>) -> Move {
     let message = "a newer revision takes its place".to_owned();
     Move::Retreat(rollback(Outcome::Superseded, "Superseded", message, around.now))
 }
 
-fn rollback(outcome: Outcome, reason: &str, message: String, now: Timestamp) -> Rollback {
+pub(super) fn rollback(outcome: Outcome, reason: &str, message: String, now: Timestamp) -> Rollback {
     let mut message = message;
     crate::api::conditions::truncate(&mut message, 512);
     Rollback { outcome, reason: reason.to_owned(), message, slo: None, since: now.into() }
