@@ -74,7 +74,7 @@ pub fn s4_stable_capacity(world: &World<'_>, out: &mut Findings) {
         let trial =
             matches!(status.phase, Phase::Progressing | Phase::Paused | Phase::Watching | Phase::RollingBack);
         let Some(stable) = status.stable_revision.as_ref().filter(|_| trial) else { continue };
-        let since = write.change.at.saturating_sub(Duration::from_secs(60));
+        let since = write.change.at.saturating_sub(Duration::from_mins(1));
         let full = write.track.during(since, write.change.revision).flatten();
         let full = full.map(|m| i64::from(m.spec.full_size())).min().unwrap_or(0);
         let track = world.deployment(&write.key.namespace, stable);

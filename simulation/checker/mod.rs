@@ -24,6 +24,7 @@ mod input;
 mod invariant;
 mod liveness;
 mod ownership;
+mod reactions;
 mod report;
 mod rollback;
 mod status;
@@ -34,8 +35,10 @@ mod trial;
 mod world;
 mod writes;
 
+#[allow(unused_imports)] // for whoever fills the input
 pub use input::{Facts, Input, Quality, Request, Span};
 pub use invariant::Invariant;
+#[allow(unused_imports)]
 pub use report::{Report, Violation};
 
 use findings::Findings;
@@ -90,15 +93,15 @@ const CHECKS: &[(Invariant, Check)] = &[
     (Invariant::L2e, rollback::l2e_conflicts_and_errors),
     (Invariant::L3, liveness::l3_resumes),
     (Invariant::L4, liveness::l4_healthy_finishes),
-    (Invariant::L5, liveness::l5_supersedes),
-    (Invariant::L6, liveness::l6_fix_forward),
-    (Invariant::L7, liveness::l7_deletion_completes),
+    (Invariant::L5, reactions::l5_supersedes),
+    (Invariant::L6, reactions::l6_fix_forward),
+    (Invariant::L7, reactions::l7_deletion_completes),
     (Invariant::L8, liveness::l8_cache_recovers),
     (Invariant::L9, writes::l9_progress_beside_foreign_writers),
-    (Invariant::L11, liveness::l11_drift_repaired),
-    (Invariant::L12, liveness::l12_evaluation_resumes),
-    (Invariant::L13, liveness::l13_readiness_lost),
-    (Invariant::L14, liveness::l14_picked_up),
+    (Invariant::L11, reactions::l11_drift_repaired),
+    (Invariant::L12, reactions::l12_evaluation_resumes),
+    (Invariant::L13, reactions::l13_readiness_lost),
+    (Invariant::L14, reactions::l14_picked_up),
 ];
 
 /// Checks one history.
@@ -114,3 +117,8 @@ pub fn check(input: &Input) -> Report {
     }
     report
 }
+
+#[cfg(test)]
+mod proofs;
+#[cfg(test)]
+mod story;

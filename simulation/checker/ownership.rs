@@ -20,7 +20,7 @@ const NEWS: Duration = Duration::from_secs(10);
 
 const CHILDREN: [&str; 4] = ["Deployment", "Service", "ControllerRevision", "HTTPRoute"];
 
-fn children<'t, 'a>(world: &'t World<'a>) -> impl Iterator<Item = &'a Change> {
+fn children<'a>(world: &World<'a>) -> impl Iterator<Item = &'a Change> {
     let ours = |c: &&Change| world.ours(c) && CHILDREN.contains(&c.key.kind.as_str());
     world.input.changes.iter().filter(ours)
 }

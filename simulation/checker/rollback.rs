@@ -60,19 +60,19 @@ fn retreats(world: &World<'_>) -> Vec<Retreat> {
             continue;
         };
         let Some((route, _)) = world.split_of(turn.key, turn.change.revision) else { continue };
-        let Some(track) = world.routes.get(&Key::new("HTTPRoute", &route.namespace, &route.name)) else {
+        let Some(routes) = world.routes.get(&Key::new("HTTPRoute", &route.namespace, &route.name)) else {
             continue;
         };
         let decided = turn.change.at;
         let is_zero = |s: &super::tracks::State<'_, super::tracks::Route>| {
             s.value.as_ref().is_none_or(|r| r.weight(candidate) == 0)
         };
-        let already = track.at(turn.change.revision).is_none_or(|r| r.weight(candidate) == 0);
-        let later = track.states.iter().find(|s| s.change.revision > turn.change.revision && is_zero(s));
+        let already = routes.at(turn.change.revision).is_none_or(|r| r.weight(candidate) == 0);
+        let later = routes.states.iter().find(|s| s.change.revision > turn.change.revision && is_zero(s));
         let zero = if already { Some(decided) } else { later.map(|s| s.change.at) };
         let until = zero.unwrap_or(end);
         let last = later.map_or(u64::MAX, |s| s.change.revision);
-        let least = |name: &String| {
+        let fewest = |name: &String| {
             world.least_ready(&turn.key.namespace, name, decided.saturating_sub(Duration::from_secs(2)), last)
         };
         found.push(Retreat {
@@ -81,7 +81,7 @@ fn retreats(world: &World<'_>) -> Vec<Retreat> {
             decided,
             revision: turn.change.revision,
             zero,
-            servable: least(stable) >= turn.after.full(),
+            servable: fewest(stable) >= turn.after.full(),
             hindered: world.hindered(decided, until),
             crashes: world.input.facts.crashes.iter().filter(|at| **at >= decided && **at <= until).count(),
             blind: overlap(&world.input.facts.blind, decided, decided + Duration::from_secs(1))
@@ -125,8 +125,8 @@ pub fn l2c_leader_crash(world: &World<'_>, out: &mut Findings) {
 /// thirty seconds, and what the faults last.
 pub fn l2e_conflicts_and_errors(world: &World<'_>, out: &mut Findings) {
     let near = |r: &Retreat| {
-        let from = r.decided.saturating_sub(Duration::from_secs(60));
-        overlap(&world.input.facts.faults, from, r.decided + Duration::from_secs(60))
+        let from = r.decided.saturating_sub(Duration::from_mins(1));
+        overlap(&world.input.facts.faults, from, r.decided + Duration::from_mins(1))
     };
     judged(world, out, |r| {
         let faults = near(r);

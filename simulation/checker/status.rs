@@ -143,7 +143,7 @@ pub fn s26_broken_objects(world: &World<'_>, out: &mut Findings) {
     for key in &facts.broken {
         let last = world.input.changes.iter().rfind(|c| c.key == *key);
         let Some((value, at)) = last.and_then(|c| c.after.as_ref().map(|v| (v, c.at))) else { continue };
-        if facts.end < facts.faults_end.max(at) + Duration::from_secs(60) {
+        if facts.end < facts.faults_end.max(at) + Duration::from_mins(1) {
             continue;
         }
         out.armed();
@@ -165,7 +165,7 @@ pub fn s28_contained(world: &World<'_>, out: &mut Findings) {
     for (key, track) in &world.models {
         let Some(model) = track.last().filter(|_| !facts.broken.contains(key)) else { continue };
         let since = track.states.iter().rfind(|s| !s.ours).map_or(Duration::ZERO, |s| s.change.at);
-        if facts.end < facts.faults_end.max(since) + Duration::from_secs(60) {
+        if facts.end < facts.faults_end.max(since) + Duration::from_mins(1) {
             continue;
         }
         out.armed();

@@ -101,8 +101,8 @@ fn most_before(
             s.value.as_ref().is_some_and(|m| m.status.attempt == status.attempt && on_trial(m.status.phase))
         })
         .map_or(0, |s| s.change.revision);
-    let states = world.routes.get(write.key).map(|t| t.states.as_slice()).unwrap_or_default();
-    states
+    let written = world.routes.get(write.key).map(|t| t.states.as_slice()).unwrap_or_default();
+    written
         .iter()
         .filter(|s| s.change.revision >= begun && s.change.revision < write.change.revision && s.ours)
         .filter_map(|s| Some(Share::of(s.value.as_ref(), status)?.ppm()))

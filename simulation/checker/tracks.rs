@@ -235,15 +235,12 @@ fn shared<T: for<'de> Deserialize<'de>>(
     T::deserialize(value.get(part)?).ok().map(Rc::new)
 }
 
-fn status<T: for<'de> Deserialize<'de> + Default>(
-    value: &Value,
-    before: Option<(&Value, &Rc<T>)>,
-) -> Option<Rc<T>> {
+fn status<T: for<'de> Deserialize<'de> + Default>(value: &Value, before: Option<(&Value, &Rc<T>)>) -> Rc<T> {
     if value.get("status").is_none() {
-        return Some(Rc::new(T::default()));
+        return Rc::new(T::default());
     }
     // A status that a broken object was given has no more than conditions.
-    Some(shared(value, "status", before).unwrap_or_default())
+    shared(value, "status", before).unwrap_or_default()
 }
 
 fn is_deleting(value: &Value) -> bool {
@@ -257,7 +254,7 @@ impl Read for Model {
             generation: number(value, "/metadata/generation").unwrap_or(0),
             deleting: is_deleting(value),
             spec: shared(value, "spec", before.map(|(v, m)| (v, &m.spec)))?,
-            status: status(value, before.map(|(v, m)| (v, &m.status)))?,
+            status: status(value, before.map(|(v, m)| (v, &m.status))),
         })
     }
 }
@@ -270,7 +267,7 @@ impl Read for Split {
             created: text(value, "/metadata/creationTimestamp").to_owned(),
             deleting: is_deleting(value),
             spec: shared(value, "spec", before.map(|(v, s)| (v, &s.spec)))?,
-            status: status(value, before.map(|(v, s)| (v, &s.status)))?,
+            status: status(value, before.map(|(v, s)| (v, &s.status))),
         })
     }
 }

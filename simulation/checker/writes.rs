@@ -29,9 +29,8 @@ pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
         };
         let guarded = match (kind, &change.before, &change.after) {
             ("Event" | "Lease", ..) | (_, None, _) => continue,
-            (_, Some(_), None) => version && uid,
+            (_, Some(_), None) | ("HTTPRoute", ..) => version && uid,
             ("ModelDeployment" | "TrafficSplit", ..) if request.method == "PUT" => version,
-            ("HTTPRoute", ..) => version && uid,
             ("Deployment", ..) if smaller() => version && uid,
             _ => continue,
         };
@@ -137,7 +136,7 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
         else {
             continue;
         };
-        let from = request.sent.saturating_sub(Duration::from_secs(60));
+        let from = request.sent.saturating_sub(Duration::from_mins(1));
         out.armed();
         if request.revision.is_none() && world.hindered(from, request.sent) == Duration::ZERO {
             let message =
@@ -159,7 +158,7 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
     }
     let quiet = facts.quiet_since.max(facts.faults_end);
     let Some(rest) = at_rest(world) else { return };
-    let from = quiet.max(rest) + Duration::from_secs(300);
+    let from = quiet.max(rest) + Duration::from_mins(5);
     if from >= facts.end {
         return;
     }

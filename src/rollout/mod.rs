@@ -16,6 +16,7 @@ pub mod plan;
 pub mod question;
 pub mod report;
 pub mod requests;
+mod retreat;
 pub mod shares;
 pub mod sizes;
 pub(crate) mod slo_evidence;
