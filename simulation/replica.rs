@@ -19,6 +19,7 @@ use seatrial::{
         metrics::Metrics,
     },
     process::{
+        epoch,
         leader::Contender,
         shutdown::{self, BoxError, Part},
     },
@@ -139,16 +140,11 @@ impl Replica {
             away: away.clone(),
         };
         let pool = || wire.client();
-        // A container that crashed keeps its pod's name; a pod that was replaced has another one.
-        let identity = format!("{}-{}", NAMES[self.index], self.restarts());
-        let contender = Contender::new(
-            lease_client(pool(), &jitter),
-            LEASE,
-            &identity,
-            self.clock.clone(),
-            jitter.clone(),
-        );
+        let client = lease_client(pool(), &jitter);
         let Ok(api) = lanes(|| Ok::<_, Infallible>(pool()), &tenure, &jitter);
+        let contender =
+            Contender::new(client, LEASE, NAMES[self.index], self.clock.clone(), jitter.clone())
+                .with_floor(epoch::floor(api.reads.clone()));
         let cx = Context {
             api,
             providers: self.providers.clone(),
@@ -173,11 +169,6 @@ impl Replica {
         let asked = self.asked();
         // It ends by itself only when a part panicked; then the process is gone, and begins again.
         let _ = shutdown::run(asked, work, leader, admin).await;
-    }
-
-    fn restarts(&self) -> usize {
-        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        lives.iter().filter(|life| life.replica == self.index && !life.crashed).count()
     }
 
     /// SIGTERM.
