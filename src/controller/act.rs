@@ -72,6 +72,7 @@ impl Controller {
                 Write::Deployment { model, revision, replicas } => {
                     self.write_deployment(client, found, model, revision, *replicas).await?
                 }
+                Write::DeleteService { revision } => self.delete_leftover(client, found, revision).await?,
                 Write::Delete { model, revision } => {
                     self.delete_revision(client, found, model, revision).await?
                 }
@@ -140,7 +141,7 @@ impl Controller {
         let desired = if stable {
             workload::stable_service(&owner, &snapshot)
         } else {
-            workload::service(&owner, &snapshot)
+            workload::service(&owner, &snapshot, found.split.as_deref().map(route::owner_reference))
         };
         let live = model.services.iter().find(|s| s.name_any() == desired.name_any());
         self.apply(client, &desired, live.map(|s| &**s), &owner.uid, false, |c| &mut c.services).await
@@ -200,7 +201,8 @@ impl Controller {
         let kind = K::kind(&()).into_owned();
         let mut body = json(desired);
         if let Some(live) = live {
-            if kind != "HTTPRoute" && covers(&json(live), &body) {
+            let split_left = splits(live.meta()).any(|uid| !splits(desired.meta()).any(|other| other == uid));
+            if kind != "HTTPRoute" && covers(&json(live), &body) && !split_left {
                 return Ok(false);
             }
             if guarded {
@@ -233,6 +235,13 @@ impl Controller {
             .await
             .map_err(Error::api(format!("read {} {namespace}/{name}", K::kind(&()))))?;
         Ok(live.is_some_and(|live| !is_owned(live.meta(), owner)))
+    }
+
+    async fn delete_leftover(&self, client: &Client, found: &Found, revision: &str) -> Result<bool, Error> {
+        if let Some(live) = found.leftovers.iter().find(|s| s.name_any() == revision) {
+            delete(client, &**live).await?;
+        }
+        Ok(false)
     }
 
     /// Removes a revision's objects, the snapshot last: while it is there, the rest can be made again.
@@ -301,6 +310,12 @@ impl Controller {
         vetted.insert(key, refusal.clone());
         Ok(refusal)
     }
+}
+
+/// The `TrafficSplits` that own an object, by uid: a backend may move from one to another.
+fn splits(meta: &kube::core::ObjectMeta) -> impl Iterator<Item = &str> {
+    let owners = meta.owner_references.iter().flatten();
+    owners.filter(|o| o.kind == "TrafficSplit").map(|o| o.uid.as_str())
 }
 
 async fn delete<K>(client: &Client, live: &K) -> Result<(), Error>

@@ -18,6 +18,7 @@ use crate::{
     revision::{self, REVISION_LABEL, Refusal, VERSION_LABEL},
     rollout::{
         evidence::Judgement,
+        leftover::Leftover,
         observed::{Latest, Model, Observed, Route, Split, StableService, Workload},
         requests,
     },
@@ -38,6 +39,8 @@ pub struct Found {
     pub missing_models: Vec<String>,
     /// Gateways that are named and do not exist.
     pub missing_gateways: Vec<String>,
+    /// Services of models that are named and do not exist (any more).
+    pub leftovers: Vec<Arc<Service>>,
 }
 
 /// The objects of one model.
@@ -69,15 +72,18 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
         route: None,
         missing_models: vec![],
         missing_gateways: vec![],
+        leftovers: vec![],
     };
+    let split_uid = split.and_then(|s| s.uid()).unwrap_or_default();
     for key in models {
-        match cache.models.get(key) {
-            Some(guard) => {
-                if let Ok(object) = &guard.0 {
-                    found.models.push(find_model(cache, key, Arc::new(object.clone())));
-                }
+        if let Some(guard) = cache.models.get(key) {
+            if let Ok(object) = &guard.0 {
+                found.models.push(find_model(cache, key, Arc::new(object.clone()), &split_uid));
             }
-            None => found.missing_models.push(key.1.clone()),
+        } else {
+            found.missing_models.push(key.1.clone());
+            let services = cache.services.of_model(key).into_iter();
+            found.leftovers.extend(services.filter(|s| is_left(s.meta(), &split_uid)));
         }
     }
     if let Some(split) = split {
@@ -93,7 +99,7 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
     found
 }
 
-fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>) -> FoundModel {
+fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>, split_uid: &str) -> FoundModel {
     let runtime = object.spec.runtime_ref.as_ref().and_then(|wanted| {
         let guard = cache.runtimes.get(&(String::new(), wanted.name.clone()))?;
         guard.0.as_ref().ok().cloned().map(Arc::new)
@@ -102,7 +108,10 @@ fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>) -> FoundMo
     FoundModel {
         runtime,
         deployments: ours(cache.deployments.of_model(key), &uid),
-        services: ours(cache.services.of_model(key), &uid),
+        // Also what an earlier model of this name has left: it is taken over.
+        services: (cache.services.of_model(key).into_iter())
+            .filter(|s| is_owned(s.meta(), &uid) || is_left(s.meta(), split_uid))
+            .collect(),
         revisions: ours(cache.revisions.of_model(key), &uid),
         pods: BTreeMap::new(),
         name_taken: false,
@@ -118,6 +127,12 @@ fn ours<K: Resource>(all: Vec<Arc<K>>, uid: &str) -> Vec<Arc<K>> {
 /// Whether the object with this uid is the controlling owner.
 pub fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
     meta.owner_references.iter().flatten().any(|o| o.controller == Some(true) && o.uid == uid)
+}
+
+/// Whether the object has lost its controlling owner and is kept by the `TrafficSplit` with this uid.
+fn is_left(meta: &kube::core::ObjectMeta, split: &str) -> bool {
+    let owners = || meta.owner_references.iter().flatten();
+    owners().any(|o| o.uid == split) && owners().all(|o| o.controller != Some(true))
 }
 
 /// What was found, as a plan sees it. The verdicts come later.
@@ -144,9 +159,15 @@ fn interpret_split(split: &TrafficSplit, found: &Found, provider: Option<&Provid
             Some(live) if is_owned(&live.metadata, &uid) => Route::Live(route::observe(live)),
             Some(_) => Route::Taken,
         },
+        leftovers: found.leftovers.iter().map(|service| leftover(service)).collect(),
         propagation: provider
             .map_or_else(|| crate::api::v1alpha1::Duration::from_secs(10), Provider::propagation),
     }
+}
+
+fn leftover(service: &Service) -> Leftover {
+    let version = service.labels().get(VERSION_LABEL).cloned().unwrap_or_default();
+    Leftover { revision: service.name_any(), version }
 }
 
 /// What CEL cannot see: the provider, `PromQL`, the scrape interval.

@@ -125,6 +125,7 @@ impl World {
                     acceptance,
                 })
             }),
+            leftovers: vec![],
             propagation: Duration::from_secs(2),
         });
         Observed { split, models: vec![self.model()] }
@@ -230,7 +231,7 @@ impl World {
             Write::Snapshot { revision, .. } => {
                 self.workloads.entry(revision.clone()).or_insert((0, 0));
             }
-            Write::Service { .. } => {}
+            Write::Service { .. } | Write::DeleteService { .. } => {}
             Write::StableService { revision, .. } => self.service = Some(revision.clone()),
             Write::Deployment { revision, replicas, .. } => {
                 let seen = basis.workloads.get(revision).copied().unwrap_or((0, 0));

@@ -8,6 +8,7 @@ pub mod apply;
 mod breadth_tests;
 pub mod decide;
 pub mod evidence;
+pub mod leftover;
 pub mod notice;
 pub mod observed;
 pub mod phase;

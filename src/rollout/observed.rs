@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{evidence::Judgement, requests::Request};
+use super::{evidence::Judgement, leftover::Leftover, requests::Request};
 use crate::{
     api::v1alpha1::{
         Duration, ModelDeploymentSpec, ModelDeploymentStatus, TrafficSplitSpec, TrafficSplitStatus,
@@ -42,6 +42,8 @@ pub struct Split {
     pub frozen: bool,
     /// The generated route.
     pub route: Route,
+    /// Services of backends whose `ModelDeployment` is gone.
+    pub leftovers: Vec<Leftover>,
     /// How long after acceptance a data plane may still apply what was before.
     pub propagation: Duration,
 }

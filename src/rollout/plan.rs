@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     apply,
     decide::{self, Around},
+    leftover,
     notice::Notice,
     observed::{Model, Observed, Route, Split, StableService},
     phase::{self, Move},
@@ -86,6 +87,11 @@ pub enum Write {
         /// The revision.
         revision: String,
     },
+    /// A Service without its model is gone.
+    DeleteService {
+        /// The revision that it was of.
+        revision: String,
+    },
     /// The status of the `TrafficSplit`, as in [`Plan::split`].
     SplitStatus,
 }
@@ -128,7 +134,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut route = split.map(|s| shares::allowed(s, &decided, &effective)).unwrap_or_default();
     if let Some(split) = split {
         let idle = shares::idle(split, &decided, &route, &effective, now);
-        route.extend(idle);
+        route.extend(idle.into_iter().chain(leftover::idle(split, &effective, now)));
     }
     let mut writes = writes(observed, &decided, &route, &effective, now);
     let split_status = split.map(|s| split_status(s, &decided, &route, &effective, now));
@@ -246,6 +252,7 @@ fn writes(
         writes.push(Write::Route(route.to_vec()));
     }
     writes.extend(falling);
+    writes.extend(observed.split.iter().flat_map(|split| leftover::gone(split, effective, now)));
     writes
 }
 
@@ -253,7 +260,7 @@ fn writes(
 fn is_reducing(write: &Write, observed: &Observed) -> bool {
     let find = |name: &str| observed.models.iter().find(|m| m.name == name);
     match write {
-        Write::Delete { .. } => true,
+        Write::Delete { .. } | Write::DeleteService { .. } => true,
         Write::Deployment { model, revision, replicas } => {
             find(model).is_some_and(|m| *replicas < m.workload(revision).desired)
         }

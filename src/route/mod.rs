@@ -15,7 +15,7 @@ pub use http_route::{
     ParentReference, ParentStatus, PathValue, Rule, RuleTimeouts,
 };
 pub use observe::{Acceptance, RouteView, observe};
-pub use render::{in_sync, render};
+pub use render::{in_sync, owner_reference, render};
 pub use shares::{Portion, Share, TOTAL, apportion, shares};
 
 #[cfg(test)]

@@ -68,21 +68,27 @@ fn json<T: Serialize>(value: &T) -> serde_json::Value {
 }
 
 fn metadata(split: &TrafficSplit) -> ObjectMeta {
-    let name = split.metadata.name.clone().unwrap_or_default();
-    let owner = OwnerReference {
-        api_version: TrafficSplit::api_version(&()).into_owned(),
-        kind: TrafficSplit::kind(&()).into_owned(),
-        name: name.clone(),
-        uid: split.metadata.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    };
+    let owner =
+        OwnerReference { controller: Some(true), block_owner_deletion: Some(true), ..owner_reference(split) };
     ObjectMeta {
-        name: Some(name),
+        name: split.metadata.name.clone(),
         namespace: split.metadata.namespace.clone(),
         labels: Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "seatrial".to_owned())])),
         owner_references: Some(vec![owner]),
         ..ObjectMeta::default()
+    }
+}
+
+/// Names `split` as an owner beside the controlling one: what its route names stays while it is there.
+#[must_use]
+pub fn owner_reference(split: &TrafficSplit) -> OwnerReference {
+    OwnerReference {
+        api_version: TrafficSplit::api_version(&()).into_owned(),
+        kind: TrafficSplit::kind(&()).into_owned(),
+        name: split.metadata.name.clone().unwrap_or_default(),
+        uid: split.metadata.uid.clone().unwrap_or_default(),
+        controller: None,
+        block_owner_deletion: None,
     }
 }
 

@@ -67,9 +67,15 @@ pub fn deployment(owner: &Owner, snapshot: &Snapshot, replicas: i32) -> Deployme
 }
 
 /// The revision's own Service, which routes send its share to. It never points elsewhere.
+///
+/// `split` is the `TrafficSplit` whose route may name it: it owns the Service too, so that garbage collection leaves it
+/// where its `ModelDeployment` is deleted. Otherwise the Service could vanish before the last proxy has stopped sending
+/// to it, and requests would fail.
 #[must_use]
-pub fn service(owner: &Owner, snapshot: &Snapshot) -> Service {
-    service_named(owner, snapshot, &snapshot.revision)
+pub fn service(owner: &Owner, snapshot: &Snapshot, split: Option<OwnerReference>) -> Service {
+    let mut service = service_named(owner, snapshot, &snapshot.revision);
+    service.metadata.owner_references.get_or_insert_default().extend(split);
+    service
 }
 
 /// The Service `<name>`: whoever needs no share goes to the stable revision, which `snapshot` is.

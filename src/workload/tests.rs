@@ -39,7 +39,7 @@ fn rendered(snapshot: &Snapshot) -> [Value; 4] {
     [
         serde_json::to_value(controller_revision(&owner, snapshot, 1)).unwrap(),
         serde_json::to_value(deployment(&owner, snapshot, 2)).unwrap(),
-        serde_json::to_value(service(&owner, snapshot)).unwrap(),
+        serde_json::to_value(service(&owner, snapshot, None)).unwrap(),
         serde_json::to_value(stable_service(&owner, snapshot)).unwrap(),
     ]
 }
