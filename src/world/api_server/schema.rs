@@ -108,8 +108,6 @@ pub(super) struct Limits {
     pub max_properties: Option<u64>,
     pub pattern: Option<Pattern>,
     pub choices: Vec<Value>,
-    /// `int32` or `int64`.
-    pub format: Option<String>,
 }
 
 /// A regular expression, in the words of the CRD and ready to use.
@@ -138,7 +136,6 @@ impl Schema {
                 max_properties: None,
                 pattern: None,
                 choices: vec![],
-                format: None,
             },
             rules: vec![],
             ruled: false,
@@ -280,7 +277,17 @@ impl Reader<'_> {
             Shape::Scalar(_) | Shape::Any => {}
         }
         let nullable = document["nullable"] == true;
-        Schema { shape, nullable, default, limits: limits(document), rules, ruled, transitional, defaulting, scaled: false }
+        Schema {
+            shape,
+            nullable,
+            default,
+            limits: limits(document),
+            rules,
+            ruled,
+            transitional,
+            defaulting,
+            scaled: false,
+        }
     }
 
     fn shape(&self, document: &Value) -> Shape {
@@ -292,7 +299,9 @@ impl Reader<'_> {
             Some("object") => {
                 let fields: BTreeMap<String, Arc<Schema>> = document["properties"]
                     .as_object()
-                    .map(|all| all.iter().map(|(name, field)| (name.clone(), Arc::new(self.read(field)))).collect())
+                    .map(|all| {
+                        all.iter().map(|(name, field)| (name.clone(), Arc::new(self.read(field)))).collect()
+                    })
                     .unwrap_or_default();
                 let values = &document["additionalProperties"];
                 // A built-in object without fields is raw JSON, which is owned as a whole.
@@ -335,9 +344,8 @@ fn text() -> Schema {
 fn limits(document: &Value) -> Limits {
     let number = |name: &str| document[name].as_f64();
     let count = |name: &str| document[name].as_u64();
-    let pattern = document["pattern"]
-        .as_str()
-        .map(|text| Pattern { text: text.to_owned(), rule: Rule::pattern(text) });
+    let pattern =
+        document["pattern"].as_str().map(|text| Pattern { text: text.to_owned(), rule: Rule::pattern(text) });
     Limits {
         minimum: number("minimum"),
         maximum: number("maximum"),
@@ -348,7 +356,6 @@ fn limits(document: &Value) -> Limits {
         max_properties: count("maxProperties"),
         pattern,
         choices: list(&document["enum"]).to_vec(),
-        format: document["format"].as_str().map(str::to_owned),
     }
 }
 
