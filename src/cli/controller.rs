@@ -15,6 +15,7 @@ use crate::{
     process::{
         admin::Admin,
         config::{self, Config, ProviderConfig},
+        epoch,
         leader::Contender,
         log,
         shutdown::{self, BoxError, Ended, Part},
@@ -131,8 +132,9 @@ impl Args {
             "seatrial starts"
         );
         let client = lease_client(pool(cluster.clone())?, &jitter);
-        let contender = Contender::new(client, lease, &identity, clock.clone(), jitter.clone());
         let api = lanes(|| pool(cluster.clone()), &tenure, &jitter)?;
+        let contender = Contender::new(client, lease, &identity, clock.clone(), jitter.clone())
+            .with_floor(epoch::floor(api.reads.clone()));
 
         let leader = part("the leader election", |stop| async move {
             contender.contend(seat, stop).await;

@@ -69,6 +69,17 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Nothing runs any more: what did was given up, and is due at once.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        for unit in std::mem::take(&mut state.running) {
+            state.due.insert(unit, now);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     fn take(&self) -> Result<Unit, Option<Instant>> {
         let mut state = self.lock();
         let waiting = state.due.iter().filter(|(unit, _)| !state.running.contains(*unit));

@@ -49,8 +49,15 @@ async fn reconciles(controller: &Arc<Controller>) {
     let mut tenure = controller.cx.tenure.clone();
     let mut running: FuturesUnordered<BoxFuture<'_, (Unit, Result<Done, Error>)>> = FuturesUnordered::new();
     let mut failures: BTreeMap<Unit, u32> = BTreeMap::new();
+    let mut epoch = None;
     loop {
-        let leads = tenure.borrow_and_update().is_some();
+        let now = tenure.borrow_and_update().map(|tenure| tenure.epoch);
+        let leads = now.is_some();
+        if now != std::mem::replace(&mut epoch, now) {
+            // What was begun in another tenure rests on what was read in it.
+            running.clear();
+            controller.queue.abandon();
+        }
         controller.cx.metrics.leads(leads);
         tokio::select! {
             biased;

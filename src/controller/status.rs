@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{
         conditions::{self, ACCEPTED, READY, STALLED, State, truncate},
-        v1alpha1::{ModelDeployment, TrafficSplit},
+        v1alpha1::{ModelDeployment, ModelDeploymentStatus, TrafficSplit},
     },
     rollout::plan::Plan,
 };
@@ -45,7 +45,7 @@ impl Controller {
         let body = ModelDeployment {
             metadata: guarded(model.object.meta()),
             spec: model.object.spec.clone(),
-            status: Some(status.clone()),
+            status: Some(ModelDeploymentStatus { writer_epoch: self.epoch(), ..status.clone() }),
         };
         let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
         let written = api.replace_status(name, &params(), &body).await;
@@ -107,7 +107,15 @@ impl Controller {
         Ok(Done::default())
     }
 
-    async fn replace_split(&self, client: &Client, body: TrafficSplit) -> Result<bool, Error> {
+    /// The epoch of this replica's tenure. Without one the fence refuses the write anyway.
+    fn epoch(&self) -> Option<i64> {
+        self.cx.tenure.borrow().map(|tenure| tenure.epoch)
+    }
+
+    async fn replace_split(&self, client: &Client, mut body: TrafficSplit) -> Result<bool, Error> {
+        if let Some(status) = &mut body.status {
+            status.writer_epoch = self.epoch();
+        }
         let (namespace, name) = (body.namespace().unwrap_or_default(), body.name_any());
         let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
         let written = api.replace_status(&name, &params(), &body).await;

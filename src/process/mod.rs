@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod epoch;
 pub mod leader;
 pub mod log;
 pub mod shutdown;

@@ -9,10 +9,15 @@ use super::Percent;
 /// What a `TrafficSplit` has written, and what is effective.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(oldSelf.writerEpoch) || (has(self.writerEpoch) && self.writerEpoch >= oldSelf.writerEpoch)").message("a newer leader of the operator has written this status: a replica that leads no more may not"))]
 pub struct TrafficSplitStatus {
     /// The generation from which all of this was computed.
     #[serde(default)]
     pub observed_generation: i64,
+    /// The tenure of the operator's leader that wrote this. The API server refuses a lower one: a replica that was
+    /// suspended and does not know yet that it leads no more decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer_epoch: Option<i64>,
     /// One sentence.
     #[serde(default)]
     pub message: String,

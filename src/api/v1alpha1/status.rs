@@ -10,10 +10,15 @@ use super::Percent;
 /// How far a `ModelDeployment`'s newest revision has got.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(oldSelf.writerEpoch) || (has(self.writerEpoch) && self.writerEpoch >= oldSelf.writerEpoch)").message("a newer leader of the operator has written this status: a replica that leads no more may not"))]
 pub struct ModelDeploymentStatus {
     /// The generation from which all of this was computed.
     #[serde(default)]
     pub observed_generation: i64,
+    /// The tenure of the operator's leader that wrote this. The API server refuses a lower one: a replica that was
+    /// suspended and does not know yet that it leads no more decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer_epoch: Option<i64>,
     /// One word; see the table of phases in the documentation.
     #[serde(default)]
     pub phase: Phase,
