@@ -80,6 +80,9 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
         }
         if let Some(before) = &change.before {
             let owner = owners(before).into_iter().next();
+            if key.kind == "Service" && owner.is_none() && is_left(before, key, &uids) {
+                continue;
+            }
             let ours = owner.as_ref().is_some_and(|(kind, uid)| {
                 kind == parent && uids.contains_key(&(key.namespace.as_str(), uid.as_str()))
             });
@@ -91,6 +94,15 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
             out.expect(!adopted, change, || format!("{} {} was taken from {owner:?}", key.kind, key.name));
         }
     }
+}
+
+/// A Service whose model has gone is kept by the `TrafficSplit`'s ownership until no proxy sends to it any more.
+fn is_left(service: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
+    let all = service.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    all.into_iter().flatten().any(|owner| {
+        let uid = text(owner, "/uid");
+        text(owner, "/kind") == "TrafficSplit" && uids.contains_key(&(key.namespace.as_str(), uid))
+    })
 }
 
 /// When each object of ours that may own others came, and when it went.
