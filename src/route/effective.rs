@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{Acceptance, RouteView, TOTAL};
-use crate::api::v1alpha1::{Duration, Percent, RevisionShare, RouteStatus};
+use crate::{
+    api::v1alpha1::{Duration, Percent, RevisionShare, RouteStatus},
+    mutant::{Mutant, on},
+};
 
 /// Whether the live route's weights are effective.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,8 @@ pub fn effective(
         Acceptance::Accepted => {}
     }
     let since = memory.filter(|memory| recalls(memory, view, now)).map_or(now, |memory| memory.since.0);
-    let until = since.saturating_add(propagation.signed()).unwrap_or(Timestamp::MAX);
+    let allowance = if on(Mutant::NoPropagation) { Duration::default() } else { propagation };
+    let until = since.saturating_add(allowance.signed()).unwrap_or(Timestamp::MAX);
     if now >= until { Effective::Settled { since: until } } else { Effective::Waiting { until } }
 }
 
