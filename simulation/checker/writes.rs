@@ -156,6 +156,18 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
             );
         }
     }
+    let mut tried: BTreeMap<(&str, &Key), Vec<Duration>> = BTreeMap::new();
+    for request in world.input.requests.iter().filter(|r| r.is_write()) {
+        let Some(key) = &request.key else { continue };
+        let times = tried.entry((request.who.as_str(), key)).or_default();
+        times.retain(|at| *at + Duration::from_secs(10) > request.sent);
+        times.push(request.sent);
+        if times.len() == BUSY {
+            let message =
+                format!("{} tried {} {} {BUSY} times in ten seconds", request.who, key.kind, key.name);
+            out.missed(request.sent, message);
+        }
+    }
     let quiet = facts.quiet_since.max(facts.faults_end);
     let Some(rest) = at_rest(world) else { return };
     let from = quiet.max(rest) + Duration::from_mins(5);
