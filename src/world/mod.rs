@@ -16,3 +16,4 @@
 
 pub mod api_server;
 pub mod history;
+pub mod plant;
