@@ -224,7 +224,7 @@ fn blind_for_long(world: &World<'_>, out: &mut Findings) {
 }
 
 /// So many requests, so many of them bad, are a breach that any judge must see.
-const PLENTY: u64 = 3000;
+const PLENTY: u64 = 1500;
 
 /// S13 (by counting). A rollback needs nothing else, and nothing else stops it: once it is decided, Prometheus being away
 /// does not hold it up; and in every phase in which a candidate has traffic (pauses too) one whose users have seen thousands
@@ -237,7 +237,6 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
     for (key, track) in &world.models {
         for (candidate, from, until, version) in trials(track) {
             let facts = &world.input.facts;
-            let interval = Duration::from_secs(15);
             if facts.versions.get(&version) != Some(&Quality::Bad) {
                 continue;
             }
@@ -250,7 +249,9 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
                 (all >= PLENTY && bad * 10 >= all).then_some(s.at)
             });
             let Some(breach) = breach else { continue };
-            let gap = interval * 10 + facts.scrape * 4;
+            let split = world.split_of(key, u64::MAX);
+            let interval = split.map_or(15_000, |(_, s)| s.spec.analysis.interval.millis());
+            let gap = millis(interval) * 10 + facts.scrape * 4;
             let usual = breach + gap;
             let extra =
                 world.hindered(breach, usual) + overlap(&facts.blind, breach.saturating_sub(gap), until) * 2;

@@ -127,7 +127,7 @@ const BUSY: usize = 60;
 
 /// S21 (at the end). Nothing is written when nothing changes: an accepted write that changed nothing is a write too many
 /// (unless the one before it got no answer), no object is written more than sixty times in ten seconds, and a model that has
-/// been at rest for five minutes in a quiet world is left alone.
+/// been at rest for a minute in a quiet world is left alone.
 pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
     let facts = &world.input.facts;
     for request in world.input.requests.iter().filter(|r| r.is_write()) {
@@ -170,7 +170,7 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
     }
     let quiet = facts.quiet_since.max(facts.faults_end);
     let Some(rest) = at_rest(world) else { return };
-    let from = quiet.max(rest) + Duration::from_mins(5);
+    let from = quiet.max(rest) + Duration::from_mins(1);
     if from >= facts.end {
         return;
     }
