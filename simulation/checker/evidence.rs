@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use seatrial::api::v1alpha1::{Approval, Outcome, Phase, RevisionUse, RolloutRecord};
+use seatrial::api::v1alpha1::{Approval, Outcome, Phase, RevisionUse, RolloutRecord, VerdictWord};
 use serde_json::Value;
 
 use super::{
@@ -23,7 +23,7 @@ fn splits<'t>(world: &'t World<'_>, turn: &Turn<'_, '_>) -> Vec<&'t Split> {
 }
 
 /// S9 (at the end). A step is passed only when the proxies all apply its weight, have done so for at least its `bake`, and
-/// have sent the candidate requests in that time; an approval that the step asks for stands in the record. A step without
+/// have sent the candidate requests in that time; the record of that write has a `Pass` for every SLO; an approval that the step asks for stands in the record. A step without
 /// traffic lasts its `bake` from when it was taken. And a version that breaks an SLO clearly is never made stable unless
 /// somebody asked for it.
 pub fn s9_evidence(world: &World<'_>, out: &mut Findings) {
@@ -36,13 +36,8 @@ pub fn s9_evidence(world: &World<'_>, out: &mut Findings) {
         }
         if let Some(record) = promotion(&turn) {
             let bad = world.input.facts.versions.get(&record.version) == Some(&Quality::Bad);
-            let asked = did("promote", &turn.before.status, &turn.after.status)
-                || turn
-                    .before
-                    .status
-                    .requests
-                    .iter()
-                    .any(|r| r.verb == "promote" && r.value.contains(record.revision.as_str()));
+            let newer = turn.after.status.latest_revision.as_ref() != Some(&record.revision);
+            let asked = newer || did("promote", &turn.before.status, &turn.after.status);
             let judged = turn.before.status.step.is_some();
             out.expect(!bad || asked || !judged, turn.change, || {
                 format!("{} promoted {}, which breaks its SLOs", turn.key.name, record.revision)
@@ -72,6 +67,10 @@ fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32) -> Option<String
         return (at + BLUR < taken + bake).then(|| {
             format!("its bake of {} s had begun only at {:.3} s", bake.as_secs(), taken.as_secs_f64())
         });
+    }
+    let open = turn.after.status.analysis.iter().find(|slo| slo.verdict != VerdictWord::Pass);
+    if let Some(slo) = open {
+        return Some(format!("SLO {} is {:?}: {}", slo.name, slo.verdict, slo.message));
     }
     let carried = world.carried.get(&(turn.key.namespace.as_str(), candidate.as_str()));
     match carried.and_then(|c| c.agreed(at)) {

@@ -28,6 +28,19 @@ fn settled_at(world: &World<'_>) -> Duration {
     calm_since(world) + settle
 }
 
+/// Whether everything that this world will ever come to has come: that time is over, or nothing has changed for long.
+fn is_over(world: &World<'_>) -> bool {
+    let end = world.input.facts.end;
+    let last = world.input.changes.iter().rfind(|c| c.key.kind != "Lease").map_or(Duration::ZERO, |c| c.at);
+    let ended = |track: &Track<'_, Model>| {
+        use Phase::{Paused, Pending, RolledBack, Stable};
+        track.last().is_none_or(|m| matches!(m.status.phase, Paused | Pending | RolledBack | Stable))
+    };
+    let still =
+        end > last.max(calm_since(world)) + Duration::from_secs(15) && world.models.values().all(ended);
+    still || end >= settled_at(world)
+}
+
 /// The longest that a rollout takes by what the specs say, two in a row.
 fn longest(world: &World<'_>) -> Duration {
     let deadline = world
@@ -49,7 +62,7 @@ fn longest(world: &World<'_>) -> Duration {
 /// it; the stable revision has full size, the others none; Service `<name>` selects it. (That it stays so: S21.)
 pub fn l1_eventually_stable(world: &World<'_>, out: &mut Findings) {
     let end = world.input.facts.end;
-    if end < settled_at(world) {
+    if !is_over(world) {
         return;
     }
     for (key, track) in &world.models {
@@ -178,7 +191,7 @@ pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
             format!("good version {} was rolled back: {}", record.version, record.message)
         });
     }
-    if facts.end < settled_at(world) || facts.rate <= 0.0 {
+    if !is_over(world) || facts.rate <= 0.0 {
         return;
     }
     for (key, track) in &world.models {
@@ -215,7 +228,8 @@ pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
 /// nobody has touched since has been observed.
 pub fn l8_cache_recovers(world: &World<'_>, out: &mut Findings) {
     let facts = &world.input.facts;
-    let limit = facts.faults_end + Duration::from_secs(330);
+    let usual = facts.faults_end + Duration::from_secs(330);
+    let limit = if is_over(world) { usual.min(facts.end) } else { usual };
     if facts.faults.is_empty() || limit > facts.end {
         return;
     }

@@ -80,6 +80,9 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
         }
         if let Some(before) = &change.before {
             let owner = owners(before).into_iter().next();
+            if key.kind == "Service" && owner.is_none() && is_left(before, key, &uids) {
+                continue;
+            }
             let ours = owner.as_ref().is_some_and(|(kind, uid)| {
                 kind == parent && uids.contains_key(&(key.namespace.as_str(), uid.as_str()))
             });
@@ -91,6 +94,15 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
             out.expect(!adopted, change, || format!("{} {} was taken from {owner:?}", key.kind, key.name));
         }
     }
+}
+
+/// A Service whose model has gone is kept by the `TrafficSplit`'s ownership until no proxy sends to it any more.
+fn is_left(service: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
+    let all = service.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    all.into_iter().flatten().any(|owner| {
+        let uid = text(owner, "/uid");
+        text(owner, "/kind") == "TrafficSplit" && uids.contains_key(&(key.namespace.as_str(), uid))
+    })
 }
 
 /// When each object of ours that may own others came, and when it went.
@@ -226,27 +238,42 @@ pub fn s32_same_name_recreation(world: &World<'_>, out: &mut Findings) {
     }
 }
 
-/// S34 (at the end). Without the operator nothing changes: while no replica leads, none of our objects changes by us, and no
-/// route goes but with its `TrafficSplit`. (A request that was on its way lands within four seconds.)
+/// S34 (at the end). Without the operator nothing changes: while nobody holds a Lease that is still good, none of our objects
+/// changes by us, and no route goes but with its `TrafficSplit`. (A request that was on its way lands within four seconds.)
 pub fn s34_fail_static(world: &World<'_>, out: &mut Findings) {
     let flight = Duration::from_secs(4);
-    for span in world.input.facts.absent.iter().filter(|s| s.until > s.from + flight) {
+    for (from, until) in leaderless(world) {
         out.armed();
-        let within = |c: &&Change| c.at > span.from + flight && c.at < span.until;
+        let within = |c: &&Change| c.at > from + flight && c.at < until;
         for change in world.input.changes.iter().filter(within) {
-            if world.ours(change) && change.key.kind != "Lease" && change.key.kind != "Event" {
-                out.by(
-                    change,
-                    format!("{} wrote {} {} while nobody led", change.by, change.key.kind, change.key.name),
-                );
+            let (kind, name) = (change.key.kind.as_str(), change.key.name.as_str());
+            if world.ours(change) && !matches!(kind, "Lease" | "Event") {
+                out.by(change, format!("{} wrote {kind} {name} while nobody led", change.by));
             }
-            let split = Key::new("TrafficSplit", &change.key.namespace, &change.key.name);
-            let lives = world.splits.get(&split).is_some_and(|t| t.at(change.revision).is_some());
-            if change.key.kind == "HTTPRoute" && change.after.is_none() && change.by != "user" && lives {
-                out.by(change, format!("route {} went although its TrafficSplit stands", change.key.name));
+            let split = Key::new("TrafficSplit", &change.key.namespace, name);
+            let stands = |revision| world.splits.get(&split).is_some_and(|t| t.at(revision).is_some());
+            // Garbage collection comes after the owner has gone.
+            if kind == "HTTPRoute" && change.after.is_none() && change.by == "gc" && stands(change.revision) {
+                out.by(change, format!("route {name} went although its TrafficSplit stands"));
             }
         }
     }
+}
+
+/// From when until when nobody led: a Lease that was given back, or not renewed for longer than a tenure.
+fn leaderless(world: &World<'_>) -> Vec<(Duration, Duration)> {
+    let mut found = vec![];
+    for track in world.leases.values() {
+        for (index, state) in track.states.iter().enumerate() {
+            let led = state.value.as_ref().is_some_and(|lease| !lease.holder.is_empty());
+            let ends = if led { state.change.at + Duration::from_secs(10) } else { state.change.at };
+            let next = track.states.get(index + 1).map_or(world.input.facts.end, |next| next.change.at);
+            if next > ends + Duration::from_secs(4) {
+                found.push((ends, next));
+            }
+        }
+    }
+    found
 }
 
 /// S24 (at the end). The same revision renders the same objects, whichever replica or release does it: what we apply to the

@@ -34,8 +34,9 @@ fn due(world: &World<'_>, at: Duration) -> Duration {
     limit
 }
 
-/// L5. A new spec is taken up within five seconds: observed, and the revision that it asks for is known.
+/// L5. A new spec is taken up within five seconds: it is observed, and a revision on trial makes way for the new one.
 pub fn l5_supersedes(world: &World<'_>, out: &mut Findings) {
+    newer_takes_over(world, out);
     for (key, track) in &world.models {
         if world.input.facts.broken.contains(key) {
             continue;
@@ -65,6 +66,37 @@ pub fn l5_supersedes(world: &World<'_>, out: &mut Findings) {
                 )
             });
         }
+    }
+}
+
+/// The second half of L5: a newer revision takes the place of the one on trial, or that one is on its way out.
+fn newer_takes_over(world: &World<'_>, out: &mut Findings) {
+    for turn in turns(world) {
+        let (before, after) = (&turn.before.status, &turn.after.status);
+        let phase = matches!(after.phase, Phase::Preparing | Phase::Progressing | Phase::Paused);
+        let news = before.latest_revision != after.latest_revision
+            && before.latest_revision == before.candidate_revision
+            && after.candidate_revision == before.candidate_revision;
+        let limit = due(world, turn.change.at);
+        let Some((_, split)) = world.split_of(turn.key, turn.change.revision) else { continue };
+        let held = is_refused(&split.status.conditions) || is_refused(&after.conditions);
+        if !phase || !news || held || limit > world.input.facts.end {
+            continue;
+        }
+        let states =
+            turn.track.states.iter().filter(|s| s.change.at >= turn.change.at && s.change.at <= limit);
+        let moved = states.into_iter().any(|s| {
+            s.value.as_ref().is_none_or(|m| {
+                m.status.candidate_revision != after.candidate_revision
+                    || matches!(m.status.phase, Phase::RollingBack | Phase::Watching)
+                    || m.status.latest_revision != after.latest_revision
+                    || is_refused(&m.status.conditions)
+            })
+        });
+        out.expect(moved, turn.change, || {
+            let (new, old) = (&after.latest_revision, &after.candidate_revision);
+            format!("{new:?} of {} waits for {old:?}, which is still on trial", turn.key.name)
+        });
     }
 }
 

@@ -137,6 +137,7 @@ pub fn l2e_conflicts_and_errors(world: &World<'_>, out: &mut Findings) {
 /// L2d. What cannot be measured for `holdBudget` is withdrawn within ten seconds after that, if the user wants that.
 pub fn l2d_unobservable(world: &World<'_>, out: &mut Findings) {
     let end = world.input.facts.end;
+    blind_for_long(world, out);
     for turn in turns(world) {
         let (before, after) = (&turn.before.status, &turn.after.status);
         let missing = |s: &seatrial::api::v1alpha1::ModelDeploymentStatus| {
@@ -176,12 +177,58 @@ pub fn l2d_unobservable(world: &World<'_>, out: &mut Findings) {
     }
 }
 
+/// The same without the record: Prometheus has been away for so long that it must have been noticed and withdrawn.
+fn blind_for_long(world: &World<'_>, out: &mut Findings) {
+    let facts = &world.input.facts;
+    for span in &facts.blind {
+        for (key, track) in &world.models {
+            let Some((_, split)) = world.split_of(key, u64::MAX) else { continue };
+            let analysis = &split.spec.analysis;
+            let notice = millis(analysis.interval.millis()) * 3 + facts.scrape * 4 + Duration::from_secs(30);
+            let trial = |status: &seatrial::api::v1alpha1::ModelDeploymentStatus| {
+                matches!(status.phase, Phase::Progressing | Phase::Paused | Phase::Watching)
+            };
+            for state in track.states.iter().filter(|s| s.ours) {
+                let Some(model) = state.value.as_ref().filter(|m| trial(&m.status)) else { continue };
+                let from = state.change.at.max(span.from);
+                let usual = from + millis(analysis.hold_budget.millis()) + notice;
+                let limit = usual + world.hindered(from.saturating_sub(notice), usual);
+                let quiet = world.hindered(usual, limit + notice) == Duration::ZERO;
+                let edited =
+                    world.splits.values().flat_map(|t| &t.states).any(|s| !s.ours && s.change.at >= from);
+                if limit > span.until || state.change.at > span.until || !quiet || edited || limit > facts.end
+                {
+                    continue;
+                }
+                if analysis.on_unobservable != OnUnobservable::Withdraw {
+                    continue;
+                }
+                out.armed();
+                let same = |m: &super::tracks::Model| {
+                    trial(&m.status) && m.status.attempt == model.status.attempt && m.uid == model.uid
+                };
+                if track.when(limit).is_some_and(same) {
+                    out.missed(
+                        limit,
+                        format!(
+                            "{} is still on trial, nothing could be measured since {:.3} s",
+                            key.name,
+                            from.as_secs_f64()
+                        ),
+                    );
+                    break;
+                }
+            }
+        }
+    }
+}
+
 /// So many requests, so many of them bad, are a breach that any judge must see.
-const PLENTY: u64 = 3000;
+const PLENTY: u64 = 1500;
 
 /// S13 (by counting). A rollback needs nothing else, and nothing else stops it: once it is decided, Prometheus being away
 /// does not hold it up; and in every phase in which a candidate has traffic (pauses too) one whose users have seen thousands
-/// of requests of which a fifth failed by its own fault is taken out within ten blocks, if Prometheus answers.
+/// of requests of which a tenth failed by its own fault is taken out within ten blocks, if Prometheus answers.
 pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
     judged(world, out, |r| {
         (r.blind && r.hindered == Duration::ZERO && world.calm(r.decided, r.decided))
@@ -190,7 +237,6 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
     for (key, track) in &world.models {
         for (candidate, from, until, version) in trials(track) {
             let facts = &world.input.facts;
-            let interval = Duration::from_secs(15);
             if facts.versions.get(&version) != Some(&Quality::Bad) {
                 continue;
             }
@@ -200,10 +246,12 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
             let breach = mine.into_iter().find_map(|s| {
                 all += s.requests;
                 bad += s.errors + s.slow;
-                (all >= PLENTY && bad * 5 >= all).then_some(s.at)
+                (all >= PLENTY && bad * 10 >= all).then_some(s.at)
             });
             let Some(breach) = breach else { continue };
-            let gap = interval * 10 + facts.scrape * 4;
+            let split = world.split_of(key, u64::MAX);
+            let interval = split.map_or(15_000, |(_, s)| s.spec.analysis.interval.millis());
+            let gap = millis(interval) * 10 + facts.scrape * 4;
             let usual = breach + gap;
             let extra =
                 world.hindered(breach, usual) + overlap(&facts.blind, breach.saturating_sub(gap), until) * 2;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use seatrial::api::v1alpha1::{ModelDeploymentStatus, Phase};
+use seatrial::api::v1alpha1::{ModelDeploymentStatus, Outcome, Phase, RequestOutcome};
 
 use super::{
     findings::Findings,
@@ -197,8 +197,8 @@ pub fn s12_rollback_is_absorbing(world: &World<'_>, out: &mut Findings) {
             after.candidate_revision.as_ref().filter(|c| before.candidate_revision.as_ref() != Some(c));
         if let Some(candidate) = taken {
             let rejected = after.rejected.iter().any(|r| r.revision == *candidate);
-            out.expect(!rejected, turn.change, || {
-                format!("{} tries {candidate} again, which is rejected", turn.key.name)
+            out.expect(!rejected && !is_forgotten(after, candidate), turn.change, || {
+                format!("{} tries {candidate} again, which was rejected", turn.key.name)
             });
         }
         if before.phase == Phase::RollingBack {
@@ -213,6 +213,18 @@ pub fn s12_rollback_is_absorbing(world: &World<'_>, out: &mut Findings) {
             });
         }
     }
+}
+
+/// Whether the last rollout of a revision was rejected, and nobody has asked to retry it since.
+fn is_forgotten(status: &ModelDeploymentStatus, revision: &str) -> bool {
+    let Some(last) = status.history.iter().find(|r| r.revision == revision) else { return false };
+    let asked = status.requests.iter().any(|r| {
+        r.verb == "retry"
+            && r.outcome == RequestOutcome::Done
+            && r.value.contains(revision)
+            && r.at >= last.at
+    });
+    matches!(last.outcome, Outcome::RolledBack | Outcome::Cancelled) && !asked
 }
 
 /// The least that the record gives the candidate: in a pause only what was effective before.

@@ -94,7 +94,7 @@ impl Story {
     pub fn wait(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.at += Duration::from_secs(1);
-            if self.at >= self.renewed + Duration::from_secs(5) {
+            if self.at >= self.renewed + Duration::from_secs(5) && !self.leader.is_empty() {
                 self.renew();
             }
             if self.at >= self.ticked + Duration::from_secs(5) {

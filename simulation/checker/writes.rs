@@ -127,7 +127,7 @@ const BUSY: usize = 60;
 
 /// S21 (at the end). Nothing is written when nothing changes: an accepted write that changed nothing is a write too many
 /// (unless the one before it got no answer), no object is written more than sixty times in ten seconds, and a model that has
-/// been at rest for five minutes in a quiet world is left alone.
+/// been at rest for a minute in a quiet world is left alone.
 pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
     let facts = &world.input.facts;
     for request in world.input.requests.iter().filter(|r| r.is_write()) {
@@ -156,9 +156,21 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
             );
         }
     }
+    let mut tried: BTreeMap<(&str, &Key), Vec<Duration>> = BTreeMap::new();
+    for request in world.input.requests.iter().filter(|r| r.is_write()) {
+        let Some(key) = &request.key else { continue };
+        let times = tried.entry((request.who.as_str(), key)).or_default();
+        times.retain(|at| *at + Duration::from_secs(10) > request.sent);
+        times.push(request.sent);
+        if times.len() == BUSY {
+            let message =
+                format!("{} tried {} {} {BUSY} times in ten seconds", request.who, key.kind, key.name);
+            out.missed(request.sent, message);
+        }
+    }
     let quiet = facts.quiet_since.max(facts.faults_end);
     let Some(rest) = at_rest(world) else { return };
-    let from = quiet.max(rest) + Duration::from_mins(5);
+    let from = quiet.max(rest) + Duration::from_mins(1);
     if from >= facts.end {
         return;
     }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{Duration, Phase, TrafficSplit},
+    mutant::{Mutant, on},
     prometheus::provider::Provider,
     revision::{REVISION_LABEL, Refusal},
     rollout::{
@@ -303,5 +304,5 @@ fn began_rollback(model: &Model, plan: &Plan) -> bool {
 #[must_use]
 pub fn backoff(failures: u32) -> std::time::Duration {
     let millis = 100_u64.saturating_mul(1 << failures.min(9));
-    std::time::Duration::from_millis(millis.min(30_000))
+    std::time::Duration::from_millis(if on(Mutant::BackoffMissing) { 20 } else { millis.min(30_000) })
 }

@@ -14,6 +14,7 @@ use crate::{
     api::v1alpha1::{
         Canary, Duration, OnInconclusive, Outcome, Pause, PauseReason, Percent, Phase, StepStatus,
     },
+    mutant::{Mutant, on},
     route::Effective,
 };
 
@@ -68,6 +69,8 @@ pub fn next_move(model: &Model, around: &Around<'_>) -> Option<Move> {
         Phase::Stable => stable(model, around),
         Phase::Preparing => preparing(model, around),
         Phase::Progressing => trial(model, around).or_else(|| progressing(model, around)),
+        Phase::Paused if on(Mutant::PauseNotJudged) => paused(model, around),
+        Phase::Watching if on(Mutant::WatchNotJudged) => watching(model, around),
         Phase::Paused => trial(model, around).or_else(|| paused(model, around)),
         Phase::Watching => trial(model, around).or_else(|| watching(model, around)),
         Phase::RollingBack => rolling_back(model, around),
@@ -91,7 +94,9 @@ fn stable(model: &Model, around: &Around<'_>) -> Option<Move> {
     if model.is_rejected(wanted) {
         return Some(Move::Decline);
     }
-    (model.latest.is_ok() && !around.busy && !around.held()).then_some(Move::Prepare)
+    let servable = !on(Mutant::BrokenStableBlocks)
+        || model.status.stable_revision.as_deref().is_some_and(|s| model.workload(s).ready > 0);
+    (model.latest.is_ok() && !around.busy && !around.held() && servable).then_some(Move::Prepare)
 }
 
 fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -112,7 +117,7 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     let Some(canary) = around.canary() else {
         return if status.step.is_some() {
-            Some(cancelled(around))
+            (!on(Mutant::CancelIgnored)).then(|| cancelled(around))
         } else {
             by_itself(model, around, candidate, wanted)
         };
@@ -128,7 +133,8 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let workload = model.workload(candidate);
     let ready = workload.ready >= steps::replicas(canary, 0, model.full_size());
     if !ready {
-        return around.over(&step.since, model.spec.progress_deadline).then(|| {
+        let over = around.over(&step.since, model.spec.progress_deadline) && !on(Mutant::DeadlineIgnored);
+        return over.then(|| {
             let why =
                 workload.trouble.map_or_else(|| "its pods did not become ready".to_owned(), |t| t.message);
             let message = format!("not ready within {}: {why}", model.spec.progress_deadline);
@@ -140,7 +146,9 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     match &model.judgement.observability {
         Observability::No(_) if step.unobservable_since.is_none() => Some(Move::Observable(false)),
-        Observability::Yes if !around.held() && around.is_known(candidate) => Some(Move::Enter),
+        Observability::Yes if !around.held() && (around.is_known(candidate) || on(Mutant::EnterUnknown)) => {
+            Some(Move::Enter)
+        }
         _ => None,
     }
 }
@@ -200,9 +208,12 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let no_traffic = step.weight == Percent::ZERO;
     let baked =
         if no_traffic { around.over(&start.since, rules.bake) } else { model.judgement.baked >= rules.bake };
-    let proven = no_traffic || model.judgement.pass;
+    let baked = baked || on(Mutant::BakeIgnored);
+    let proven = no_traffic || model.judgement.pass || on(Mutant::UndecidedPasses);
     if baked && proven && around.at_goal && around.effective.is_settled() && !around.held() {
-        let approved = !steps::needs_approval(canary, step.index) || step.approvals.contains(&step.index);
+        let approved = !steps::needs_approval(canary, step.index)
+            || step.approvals.contains(&step.index)
+            || on(Mutant::ApprovalIgnored);
         return Some(if approved { Move::Advance } else { Move::Pause(PauseReason::ApprovalMissing) });
     }
     let clock = if step.since.0 > start.since.0 { &step.since } else { &start.since };
@@ -210,6 +221,7 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
         return None;
     }
     Some(match around.split?.spec.analysis.on_inconclusive {
+        _ if on(Mutant::MaxDurationPasses) => Move::Advance,
         OnInconclusive::Pause => Move::Pause(PauseReason::Inconclusive),
         OnInconclusive::Rollback => {
             let message = format!("still undecided after {} at {}", rules.max_duration, step.weight);
@@ -255,6 +267,7 @@ fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(Move::Promote { warm: Some(left), why: "a newer revision is waiting" });
     }
     let effective = around.at_goal && around.effective.is_settled();
-    (effective && model.judgement.baked >= window && !around.held())
+    let baked = model.judgement.baked >= window || on(Mutant::WindowIgnored);
+    (effective && baked && !around.held())
         .then_some(Move::Promote { warm: None, why: "it met its SLOs at every step and at 100 %" })
 }

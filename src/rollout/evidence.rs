@@ -20,6 +20,7 @@ use crate::{
         verdict::{Verdict, Why},
     },
     api::v1alpha1::{Analysis, Duration, Slo, SloStatus, StepStatus, VerdictWord},
+    mutant::{Mutant, on},
 };
 
 /// A question never reaches further than so many scrapes, so that its answer stays small; a long rebuild asks often.
@@ -106,7 +107,10 @@ impl Evidence {
     pub fn keep(self, subject: &Subject, analysis: &Analysis, slos: &[Slo], scrape: Duration) -> Self {
         let count = |slos: &[Slo]| slos.iter().filter(|s| s.query.is_none()).count();
         let old_slos: Vec<Slo> = self.slos.iter().map(|s| s.slo.clone()).collect();
-        if self.subject != *subject || self.analysis != *analysis || count(&old_slos) != count(slos) {
+        if (self.subject != *subject && !on(Mutant::CandidateSwapped))
+            || self.analysis != *analysis
+            || count(&old_slos) != count(slos)
+        {
             return Self::new(subject.clone(), analysis, slos, scrape);
         }
         let mut kept = self;
@@ -319,6 +323,9 @@ impl Evidence {
         for slo in &self.slos {
             match &slo.last {
                 Some(Err(unanswered)) => {
+                    if on(Mutant::UnmeasuredIsGood) {
+                        continue;
+                    }
                     return Observability::No(format!("SLO {}: {unanswered}", slo.slo.name));
                 }
                 Some(Ok(false)) => {

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{OnUnobservable, Outcome, Phase, Rollback, StepStatus},
+    mutant::{Mutant, on},
     route::Effective,
     workload::TroubleKind,
 };
@@ -18,7 +19,9 @@ use crate::{
 /// What ends a trial in every phase in which the candidate has weight, most urgent first.
 pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
     let status = &model.status;
-    let (Some(split), Some(step)) = (around.split, &status.step) else { return Some(cancelled(around)) };
+    let (Some(split), Some(step)) = (around.split, &status.step) else {
+        return (!on(Mutant::CancelIgnored)).then(|| cancelled(around));
+    };
     let candidate = status.candidate_revision.as_deref()?;
     let wanted = model.wanted()?;
     if let Some(breach) = &model.judgement.breach {
@@ -32,7 +35,8 @@ pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(Move::Retreat(rollback(Outcome::Reverted, "SpecReverted", message, around.now)));
     }
     let begun = step.starts.last().is_some_and(|s| s.index == step.index);
-    if wanted != candidate && !(status.phase == Phase::Watching && begun) && model.latest.is_ok() {
+    let newer = wanted != candidate && !on(Mutant::SupersedeIgnored);
+    if newer && !(status.phase == Phase::Watching && begun) && model.latest.is_ok() {
         return Some(superseded(around));
     }
     pods_lost(model, around, candidate)
@@ -43,7 +47,7 @@ pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
 /// The candidate has traffic and no pod that could answer it.
 fn pods_lost(model: &Model, around: &Around<'_>, candidate: &str) -> Option<Move> {
     let workload = model.workload(candidate);
-    if around.candidate_weight == 0 || workload.ready > 0 {
+    if around.candidate_weight == 0 || workload.ready > 0 || on(Mutant::PodsLostIgnored) {
         return None;
     }
     let rollback = match workload.trouble {
@@ -96,10 +100,17 @@ fn not_effective(model: &Model, around: &Around<'_>, step: &StepStatus, begun: b
 }
 
 fn unobservable(model: &Model, around: &Around<'_>, split: &Split, step: &StepStatus) -> Option<Move> {
+    assert!(
+        !on(Mutant::PanicOnNoData) || !matches!(model.judgement.observability, Observability::No(_)),
+        "no data"
+    );
     match (&model.judgement.observability, &step.unobservable_since) {
+        _ if on(Mutant::UnobservableForever) => None,
         (Observability::No(_), None) => Some(Move::Observable(false)),
         (Observability::Yes, Some(_)) => Some(Move::Observable(true)),
-        (Observability::No(why), Some(since)) if around.over(since, split.spec.analysis.hold_budget) => {
+        (Observability::No(why), Some(since))
+            if around.over(since, split.spec.analysis.hold_budget) || on(Mutant::OutageAborts) =>
+        {
             (split.spec.analysis.on_unobservable == OnUnobservable::Withdraw).then(|| {
                 let budget = split.spec.analysis.hold_budget;
                 let message = format!(
