@@ -3,7 +3,7 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
-.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e build up down crds judge
+.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ chart:  ## the chart: lint, schema, rules over what it renders
 
 e2e: build up  ## the scenarios on the real cluster; SCENARIO=name runs one
 	$(CLUSTER) exec "$$(.ci/binary e2e)"
+
+lifecycles: build up  ## 300 lifecycles and 10,000 weight changes under load, 0 failed requests; half an hour
+	LIFECYCLES=$${LIFECYCLES:-300} $(CLUSTER) exec "$$(.ci/binary e2e)"
 
 build:  ## the operator, the scenarios and the demo: one tree, one profile
 	cargo build --locked
