@@ -31,10 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::{
-    What,
-    wire::{Weather, Wire},
-};
+use crate::faults::{What, weather::Weather, wire::Wire};
 
 /// What the replicas are called, as users of the API server and in the Lease.
 pub const NAMES: [&str; 2] = ["seatrial-a", "seatrial-b"];
@@ -142,9 +139,8 @@ impl Replica {
         let pool = || wire.client();
         let client = lease_client(pool(), &jitter);
         let Ok(api) = lanes(|| Ok::<_, Infallible>(pool()), &tenure, &jitter);
-        let contender =
-            Contender::new(client, LEASE, NAMES[self.index], self.clock.clone(), jitter.clone())
-                .with_floor(epoch::floor(api.reads.clone()));
+        let contender = Contender::new(client, LEASE, NAMES[self.index], self.clock.clone(), jitter.clone())
+            .with_floor(epoch::floor(api.reads.clone()));
         let cx = Context {
             api,
             providers: self.providers.clone(),
@@ -180,11 +176,7 @@ impl Replica {
         }
     }
 
-    fn part<F>(
-        &self,
-        name: &'static str,
-        task: impl FnOnce(CancellationToken) -> F,
-    ) -> Part<Suspended<F>>
+    fn part<F>(&self, name: &'static str, task: impl FnOnce(CancellationToken) -> F) -> Part<Suspended<F>>
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
@@ -212,7 +204,8 @@ impl<F: Future> Future for Suspended<F> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let now = self.weather.now();
-        let on = |fault: &&crate::faults::Fault| fault.what == What::Suspended && fault.is_on(self.replica, now);
+        let on =
+            |fault: &&crate::faults::Fault| fault.what == What::Suspended && fault.is_on(self.replica, now);
         if let Some(fault) = self.weather.faults.iter().find(on) {
             if self.until.is_none() {
                 self.weather.fire(What::Suspended);
