@@ -3,7 +3,7 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
-.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge
+.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge conformance
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ up:  ## the cluster, with this build's image in it
 
 judge:  ## thousands of simulated rollouts through the judge, beside other rules; ends in target/judge/report.json
 	cargo bench --locked --profile simulation --bench judge -- --run
+
+SEQUENCES ?= 5000
+conformance:  ## the simulation's API server beside a real one, over random requests; SEED=7 SEQUENCES=1 tells one in full
+	cargo test --no-run --locked --test conformance
+	SEQUENCES=$(SEQUENCES) simulation/conformance/server exec cargo test --locked --test conformance
 
 down:  ## ends the cluster and everything in it
 	$(CLUSTER) down

@@ -6,6 +6,7 @@ use super::schema::{self, Schema};
 
 /// One kind.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the kinds differ in each by itself")]
 pub(super) struct Kind {
     /// As in `kind:`.
     pub name: &'static str,

@@ -129,6 +129,8 @@ impl Writer<'_> {
         let set = mentioned(self.schema, config).without(&self.ignored);
         let last = managers.iter().position(|m| m.id.is_of(&self.id)).map(|place| managers.remove(place));
         let new = match &last {
+            // Nothing was left out: nothing is taken away.
+            Some(last) if last.fields.difference(&set).is_empty() => merged,
             Some(last) => self.prune(&merged, &last.fields, &managers, &set),
             None => merged,
         };

@@ -328,31 +328,7 @@ fn misfit(schema: &Schema, path: &str, value: &Value, found: &mut Vec<String>) {
         return;
     }
     if wrong_type(schema, value).is_some() {
-        let wanted = match &schema.shape {
-            Shape::Object { .. } => "map",
-            Shape::List { .. } => "list",
-            Shape::Scalar(Scalar::Integer | Scalar::Number) => "numeric (int or float)",
-            Shape::Scalar(Scalar::Flag) => "boolean",
-            Shape::Scalar(_) | Shape::Any => "string",
-        };
-        let is = match value {
-            Value::Object(_) => "&{map[]}".to_owned(),
-            Value::Array(_) => "[]".to_owned(),
-            Value::String(text) => format!("&{{{text}}}"),
-            other => format!("&{{{other}}}"),
-        };
-        let is = if matches!(schema.shape, Shape::Scalar(_)) {
-            match value {
-                Value::Object(_) => "map".to_owned(),
-                Value::Array(_) => "list".to_owned(),
-                Value::String(_) => "string".to_owned(),
-                Value::Bool(_) => "bool".to_owned(),
-                _ => is,
-            }
-        } else {
-            is
-        };
-        found.push(format!("{path}: expected {wanted}, got {is}"));
+        found.push(format!("{path}: {}", of_another_type(schema, value)));
         return;
     }
     match (&schema.shape, value) {
@@ -391,4 +367,24 @@ fn misfit(schema: &Schema, path: &str, value: &Value, found: &mut Vec<String>) {
         }
         _ => {}
     }
+}
+
+fn of_another_type(schema: &Schema, value: &Value) -> String {
+    let wanted = match &schema.shape {
+        Shape::Object { .. } => "map",
+        Shape::List { .. } => "list",
+        Shape::Scalar(Scalar::Integer | Scalar::Number) => "numeric (int or float)",
+        Shape::Scalar(Scalar::Flag) => "boolean",
+        Shape::Scalar(_) | Shape::Any => "string",
+    };
+    let of_parts = !matches!(schema.shape, Shape::Scalar(_));
+    let is = match value {
+        Value::Object(_) => "map".to_owned(),
+        Value::Array(_) => "list".to_owned(),
+        Value::String(text) if of_parts => format!("&{{{text}}}"),
+        Value::String(_) => "string".to_owned(),
+        Value::Bool(_) if !of_parts => "boolean".to_owned(),
+        other => format!("&{{{other}}}"),
+    };
+    format!("expected {wanted}, got {is}")
 }

@@ -1,6 +1,6 @@
 //! What the objects of a kind look like: one shape for CRDs and for what is built in.
 //!
-//! Read from the files in `crds/`, and from `schemas/`, which are the OpenAPI documents of Kubernetes 1.35 and of the
+//! Read from the files in `crds/`, and from `schemas/`, which are the `OpenAPI` documents of Kubernetes 1.35 and of the
 //! Gateway API 1.3 without their descriptions.
 
 use std::{
@@ -14,6 +14,7 @@ use super::rules::Rule;
 
 /// What a value must look like.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own, as in the document")]
 pub(super) struct Schema {
     /// Its form.
     pub shape: Shape,
@@ -223,7 +224,7 @@ fn metadata() -> Arc<Schema> {
     METADATA.get_or_init(read).clone()
 }
 
-/// Reads OpenAPI documents.
+/// Reads `OpenAPI` documents.
 struct Reader<'a> {
     /// Named types; `null` for a CRD, which has none.
     types: &'a Value,
@@ -259,16 +260,18 @@ impl Reader<'_> {
         let rules: Vec<Rule> = list(&document["x-kubernetes-validations"]).iter().map(Rule::read).collect();
         // What is built in is defaulted by code; its document's defaults only complete the keys of lists.
         let default = document.get("default").cloned();
-        let (mut ruled, mut defaulting) = (!rules.is_empty(), default.is_some());
+        let (mut has_rules, mut defaulting) = (!rules.is_empty(), default.is_some());
         let mut transitional = rules.iter().any(|rule| rule.compares);
         let mut below = |schema: &Schema| {
-            ruled |= schema.ruled;
+            has_rules |= schema.ruled;
             transitional |= schema.transitional;
             defaulting |= schema.defaulting;
         };
         match &shape {
             Shape::Object { fields, rest, .. } => {
-                fields.values().for_each(|field| below(field));
+                for field in fields.values() {
+                    below(field);
+                }
                 if let Rest::Of(value) = rest {
                     below(value);
                 }
@@ -283,7 +286,7 @@ impl Reader<'_> {
             default,
             limits: limits(document),
             rules,
-            ruled,
+            ruled: has_rules,
             transitional,
             defaulting,
             scaled: false,

@@ -84,7 +84,7 @@ async fn kubes_watcher_lists_by_pages_and_then_hears_of_every_change() {
     assert_eq!(seen, ["a", "b", "c"]);
     server
         .edit("user", &Key::new("ModelDeployment", "ml", "b"), Part::Object, |m| {
-            m["spec"]["replicas"] = json!(5)
+            m["spec"]["replicas"] = json!(5);
         })
         .unwrap();
     server.delete("user", &Key::new("ModelDeployment", "ml", "c")).unwrap();

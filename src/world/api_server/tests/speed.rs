@@ -41,6 +41,7 @@ mod cpu {
 
 #[tokio::test(start_paused = true)]
 #[ignore = "measures, does not judge"]
+#[expect(clippy::too_many_lines, reason = "one measurement after the other")]
 async fn requests_per_second() {
     let server = server();
     let client = server.client("seatrial-a");
