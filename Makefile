@@ -3,7 +3,7 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
-.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge conformance
+.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge conformance mutants
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,13 @@ unit:  ## all tests that need no cluster
 	cargo test --lib --locked
 
 # This crate alone is compiled once more, optimised; its dependencies are those of every other build.
-sim sim-plans: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
+sim sim-plans mutants: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 
 sim:  ## thousands of rollouts in a world that fails; SEEDS=20000 FROM=1 says which, SEED=n replays one and makes it smaller
 	cargo test --locked --test simulation
+
+mutants:  ## faults of other rollout controllers, one at a time: the simulation must see each; MUTANT=WeightBeforeReady for one
+	cargo test --locked --features mutants --test simulation -- mutants
 
 sim-plans:  ## every crash point, stale and unobserved event of recorded rollouts; PLANS=n says how many at most
 	cargo test --locked --test simulation -- plans

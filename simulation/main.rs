@@ -14,6 +14,8 @@ mod checker;
 mod draw;
 mod entropy;
 mod faults;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod objects;
 mod plans;
 mod plant;
@@ -57,6 +59,10 @@ fn main() -> ExitCode {
     seed::catch_panics();
     if let Some(seed) = number("SEED") {
         return one(seed);
+    }
+    #[cfg(feature = "mutants")]
+    if env::args().any(|argument| argument == "mutants") {
+        return mutants::run();
     }
     let plans = env::args().any(|argument| argument == "plans");
     let began = tokio::time::Instant::now();

@@ -55,7 +55,11 @@ pub fn catch_panics() {
 pub fn play(scenario: &Scenario) -> Outcome {
     let scenario = scenario.clone();
     let seed = scenario.seed;
+    #[cfg(feature = "mutants")]
+    let mutant = seatrial::mutant::chosen();
     let thread = thread::Builder::new().name(format!("seed {seed}")).spawn(move || {
+        #[cfg(feature = "mutants")]
+        seatrial::mutant::choose(mutant);
         entropy::seed(seed);
         PANICS.take();
         let runtime = match Builder::new_current_thread().enable_time().start_paused(true).build() {

@@ -179,6 +179,13 @@ pub fn on(mutant: Mutant) -> bool {
     CHOSEN.get() == Some(mutant)
 }
 
+/// The fault that is switched on for the present thread: to be handed on to another.
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn chosen() -> Option<Mutant> {
+    CHOSEN.get()
+}
+
 /// Switches a fault on for the present thread, instead of the one before.
 #[cfg(feature = "mutants")]
 pub fn choose(mutant: Option<Mutant>) {
