@@ -72,7 +72,7 @@ async fn size(scene: &Scene, revision: &str, replicas: i32) -> Outcome {
 
 async fn ready(scene: &Scene, revision: &str) -> Outcome {
     let deployments: Api<Deployment> = scene.api();
-    eventually(Duration::from_secs(60), "the candidate's pod is back", async || {
+    eventually(Duration::from_mins(1), "the candidate's pod is back", async || {
         let status = deployments.get(revision).await.ok()?.status?;
         (status.ready_replicas == Some(1)).then_some(())
     })

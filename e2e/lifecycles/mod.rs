@@ -14,13 +14,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::future::try_join_all;
 use kube::api::DeleteParams;
 use seatrial::api::v1alpha1::Phase;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     ensure,
@@ -162,7 +163,7 @@ fn steps(count: usize) -> Value {
 }
 
 async fn remove(scene: &Scene) -> Outcome {
-    let within = Duration::from_secs(60);
+    let within = Duration::from_mins(1);
     scene.splits().delete(MODEL, &DeleteParams::default()).await?;
     scene.models().delete(MODEL, &DeleteParams::default()).await?;
     until_gone(&scene.routes(), MODEL, within).await?;

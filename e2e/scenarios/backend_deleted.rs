@@ -52,7 +52,7 @@ async fn run(scene: &Scene) -> Outcome {
     // And what kept its name alive for the proxies is gone too.
     let services: Api<Service> = scene.api();
     let of_b = ListParams::default().labels("seatrial.dev/model=b");
-    eventually(Duration::from_secs(60), "no Service of b is left", async || {
+    eventually(Duration::from_mins(1), "no Service of b is left", async || {
         services.list(&of_b).await.ok()?.items.is_empty().then_some(())
     })
     .await?;
