@@ -4,7 +4,7 @@
 //!
 //! Beside the invariants, each run must end where the recorded one ended.
 
-mod bases;
+pub mod bases;
 mod transitions;
 
 use std::{

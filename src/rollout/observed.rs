@@ -158,7 +158,8 @@ impl Model {
     pub fn serves_already(&self) -> Option<&str> {
         let StableService::On(first) = &self.service else { return None };
         let moved_on = self.wanted() != Some(first.as_str());
-        let is_first = self.status.phase == Phase::Pending && self.status.latest_revision.as_ref() == Some(first);
+        let is_first =
+            self.status.phase == Phase::Pending && self.status.latest_revision.as_ref() == Some(first);
         (moved_on && is_first && self.workload(first).ready > 0).then_some(first.as_str())
     }
 
