@@ -3,7 +3,7 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
-.PHONY: help demo test check fmt clippy unit sim sim-plans mutants chart e2e build up down crds judge
+.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge conformance mutants
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ chart:  ## the chart: lint, schema, rules over what it renders
 e2e: build up  ## the scenarios on the real cluster; SCENARIO=name runs one
 	$(CLUSTER) exec "$$(.ci/binary e2e)"
 
+lifecycles: build up  ## 300 lifecycles and 10,000 weight changes under load, 0 failed requests; half an hour
+	LIFECYCLES=$${LIFECYCLES:-300} $(CLUSTER) exec "$$(.ci/binary e2e)"
+
 build:  ## the operator, the scenarios and the demo: one tree, one profile
 	cargo build --locked
 	cargo test --no-run --locked --test e2e --test demo
@@ -53,6 +56,11 @@ up:  ## the cluster, with this build's image in it
 
 judge:  ## thousands of simulated rollouts through the judge, beside other rules; ends in target/judge/report.json
 	cargo bench --locked --profile simulation --bench judge -- --run
+
+SEQUENCES ?= 5000
+conformance:  ## the simulation's API server beside a real one, over random requests; SEED=7 SEQUENCES=1 tells one in full
+	cargo test --no-run --locked --test conformance
+	SEQUENCES=$(SEQUENCES) simulation/conformance/server exec cargo test --locked --test conformance
 
 down:  ## ends the cluster and everything in it
 	$(CLUSTER) down

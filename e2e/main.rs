@@ -5,10 +5,14 @@
 
 #[allow(dead_code, reason = "the harness is shared with the demo; each uses a part of it")]
 mod harness;
+mod lifecycles;
 mod scenarios;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {
-    harness::run_all(scenarios::ALL)
+    match env::var("LIFECYCLES").ok().and_then(|count| count.parse().ok()) {
+        Some(count) => lifecycles::run(count),
+        None => harness::run_all(scenarios::ALL),
+    }
 }

@@ -97,10 +97,12 @@ impl Scenario {
                     4 => {
                         let after = self.after(at, chance);
                         self.script.push((after, ask(model, "pause", About::Candidate, None)));
-                        self.script.push((self.after(after, chance), ask(model, "resume", About::Candidate, None)));
+                        self.script
+                            .push((self.after(after, chance), ask(model, "resume", About::Candidate, None)));
                     }
                     5 => {
-                        self.script.push((self.after(at, chance), ask(model, "retry", About::Rejected, None)));
+                        self.script
+                            .push((self.after(at, chance), ask(model, "retry", About::Rejected, None)));
                     }
                     _ => {}
                 }
@@ -118,7 +120,8 @@ impl Scenario {
     /// The steps of the split that names a model: their index, and whether they need an approval.
     fn steps_of(&self, model: &str) -> impl Iterator<Item = (usize, bool)> + use<> {
         let split = self.splits.iter().find(|split| split.backends.iter().any(|(name, _)| *name == model));
-        let steps: Vec<bool> = split.map(|s| s.steps.iter().map(|step| step.approval).collect()).unwrap_or_default();
+        let steps: Vec<bool> =
+            split.map(|s| s.steps.iter().map(|step| step.approval).collect()).unwrap_or_default();
         steps.into_iter().enumerate()
     }
 
@@ -178,7 +181,8 @@ impl Scenario {
 
     fn any_version(&self, model: &Model, chance: &mut Rng) -> String {
         let index = self.models.iter().position(|other| other.name == model.name).unwrap_or(0);
-        let all: Vec<&String> = self.versions.keys().filter(|v| v.starts_with(&format!("{index}."))).collect();
+        let all: Vec<&String> =
+            self.versions.keys().filter(|v| v.starts_with(&format!("{index}."))).collect();
         all[chance.usize(..all.len())].clone()
     }
 
@@ -220,7 +224,9 @@ impl Scenario {
 
     /// A moment between so many seconds and the quiet.
     fn within(&self, chance: &mut Rng, least: u64) -> Duration {
-        Duration::from_millis(chance.u64(least * 1000..u64::try_from(self.quiet.as_millis()).unwrap_or(50_000)))
+        Duration::from_millis(
+            chance.u64(least * 1000..u64::try_from(self.quiet.as_millis()).unwrap_or(50_000)),
+        )
     }
 
     /// Some time after `at`.
@@ -249,7 +255,10 @@ fn version_of(chance: &mut Rng, quiet: Duration) -> Version {
         0..9 => Version::Good,
         9..12 => Version::Errors(0.3),
         12 => Version::Errors(0.035),
-        13 => Version::ErrorsFrom(millis(chance, 20_000, u64::try_from(quiet.as_millis()).unwrap_or(60_000)), 0.3),
+        13 => Version::ErrorsFrom(
+            millis(chance, 20_000, u64::try_from(quiet.as_millis()).unwrap_or(60_000)),
+            0.3,
+        ),
         14 => Version::Slow,
         15 => Version::NeverReady,
         16 => Version::NoImage,

@@ -94,7 +94,12 @@ fn one(seed: u64) -> ExitCode {
             println!("{}", story::line(change));
         }
     }
-    println!("{} requests, {} changes, {:.0} virtual seconds", outcome.requests, outcome.changes, outcome.lived.as_secs_f64());
+    println!(
+        "{} requests, {} changes, {:.0} virtual seconds",
+        outcome.requests,
+        outcome.changes,
+        outcome.lived.as_secs_f64()
+    );
     for violation in &outcome.report.violations {
         println!("VIOLATED {violation}");
     }
@@ -147,7 +152,12 @@ fn play(seed: u64, report: &Mutex<Report>) -> bool {
         report.failed.push((format!("SEED={seed} make sim"), first.to_string()));
     }
     if report.runs.is_multiple_of(1000) {
-        println!("{} seeds, {} violations, {:.1} s of CPU", report.runs, report.failed.len(), seconds(cpu_time()));
+        println!(
+            "{} seeds, {} violations, {:.1} s of CPU",
+            report.runs,
+            report.failed.len(),
+            seconds(cpu_time())
+        );
     }
     report.failed.len() + report.unequal.len() < ENOUGH
 }

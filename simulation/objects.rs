@@ -132,7 +132,7 @@ impl Split {
             steps: weights.into_iter().map(|weight| Step::draw(weight, chance)).collect(),
             window: chance.u64(5..=25),
             latency: chance.bool(),
-            interval: chance.u64(1..=4),
+            interval: chance.u64(2..=4),
             strict: chance.u8(..3) == 0,
             holds: chance.u8(..3) == 0,
             budget: chance.u64(10..=30),

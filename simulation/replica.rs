@@ -19,6 +19,7 @@ use seatrial::{
         metrics::Metrics,
     },
     process::{
+        epoch,
         leader::Contender,
         shutdown::{self, BoxError, Part},
     },
@@ -30,10 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::{
-    What,
-    wire::{Weather, Wire},
-};
+use crate::faults::{What, weather::Weather, wire::Wire};
 
 /// What the replicas are called, as users of the API server and in the Lease.
 pub const NAMES: [&str; 2] = ["seatrial-a", "seatrial-b"];
@@ -139,16 +137,10 @@ impl Replica {
             away: away.clone(),
         };
         let pool = || wire.client();
-        // A container that crashed keeps its pod's name; a pod that was replaced has another one.
-        let identity = format!("{}-{}", NAMES[self.index], self.restarts());
-        let contender = Contender::new(
-            lease_client(pool(), &jitter),
-            LEASE,
-            &identity,
-            self.clock.clone(),
-            jitter.clone(),
-        );
+        let client = lease_client(pool(), &jitter);
         let Ok(api) = lanes(|| Ok::<_, Infallible>(pool()), &tenure, &jitter);
+        let contender = Contender::new(client, LEASE, NAMES[self.index], self.clock.clone(), jitter.clone())
+            .with_floor(epoch::floor(api.reads.clone()));
         let cx = Context {
             api,
             providers: self.providers.clone(),
@@ -175,11 +167,6 @@ impl Replica {
         let _ = shutdown::run(asked, work, leader, admin).await;
     }
 
-    fn restarts(&self) -> usize {
-        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        lives.iter().filter(|life| life.replica == self.index && !life.crashed).count()
-    }
-
     /// SIGTERM.
     fn asked(&self) -> impl Future<Output = ()> + use<> {
         let (weather, asked) = (self.weather.clone(), self.reached(self.next(What::Restart)));
@@ -189,11 +176,7 @@ impl Replica {
         }
     }
 
-    fn part<F>(
-        &self,
-        name: &'static str,
-        task: impl FnOnce(CancellationToken) -> F,
-    ) -> Part<Suspended<F>>
+    fn part<F>(&self, name: &'static str, task: impl FnOnce(CancellationToken) -> F) -> Part<Suspended<F>>
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
@@ -221,7 +204,8 @@ impl<F: Future> Future for Suspended<F> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
         let now = self.weather.now();
-        let on = |fault: &&crate::faults::Fault| fault.what == What::Suspended && fault.is_on(self.replica, now);
+        let on =
+            |fault: &&crate::faults::Fault| fault.what == What::Suspended && fault.is_on(self.replica, now);
         if let Some(fault) = self.weather.faults.iter().find(on) {
             if self.until.is_none() {
                 self.weather.fire(What::Suspended);

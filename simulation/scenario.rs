@@ -195,7 +195,11 @@ impl fmt::Display for Scenario {
             writeln!(f, "  autoscaler {scaler:?}")?;
         }
         if let Some(gitops) = &self.gitops {
-            writeln!(f, "  GitOps every {:?}, {} reverts, until {:?}", gitops.every, gitops.reverts, gitops.until)?;
+            writeln!(
+                f,
+                "  GitOps every {:?}, {} reverts, until {:?}",
+                gitops.every, gitops.reverts, gitops.until
+            )?;
         }
         Ok(())
     }

@@ -33,6 +33,10 @@ pub struct Outcome {
     pub faults: BTreeMap<&'static str, u64>,
     /// Virtual time.
     pub lived: Duration,
+    /// Writes of each replica, as crashes count them.
+    pub writes: [u32; 2],
+    /// When which replica was told of something by a watch.
+    pub events: Vec<(usize, Duration)>,
 }
 
 impl Outcome {
@@ -73,9 +77,11 @@ pub fn play(scenario: &Scenario) -> Outcome {
 
 /// A world that could not be run to its end is a failure, whatever the reason.
 fn broken(message: String) -> Outcome {
-    let violation =
-        Violation { invariant: Invariant::S28, at: Duration::ZERO, revision: None, message };
-    Outcome { report: checker::Report { violations: vec![violation], ..Default::default() }, ..Outcome::default() }
+    let violation = Violation { invariant: Invariant::S28, at: Duration::ZERO, revision: None, message };
+    Outcome {
+        report: checker::Report { violations: vec![violation], ..Default::default() },
+        ..Outcome::default()
+    }
 }
 
 /// Lives through a scenario, and has its history checked.
@@ -92,5 +98,7 @@ async fn live(scenario: &Scenario) -> Outcome {
         faults: stage.weather.fired(),
         history: input.changes,
         lived,
+        writes: stage.weather.writes(),
+        events: stage.weather.events(),
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     checker::{Facts, Input, Span},
-    faults::{Fault, What, wire::Weather},
+    faults::{Fault, What, weather::Weather},
     objects,
     plant::Plant,
     replica::{Life, NAMES, Replica},
@@ -85,7 +85,12 @@ impl Stage {
             let mine = |fault: &&Fault| fault.replica.is_none_or(|r| r == replica.index);
             for fault in scenario.faults.iter().filter(mine) {
                 if let What::Clock(seconds) = fault.what {
-                    tasks.spawn(wrong_clock(self.weather.clone(), replica.clock.clone(), fault.clone(), seconds));
+                    tasks.spawn(wrong_clock(
+                        self.weather.clone(),
+                        replica.clock.clone(),
+                        fault.clone(),
+                        seconds,
+                    ));
                 }
             }
         }
@@ -165,7 +170,8 @@ fn has_ended(model: &Value) -> bool {
 
 /// How the operator is told to read the world's Prometheus.
 fn provider(scenario: &Scenario) -> Provider {
-    let length = |duration: Duration| Length::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
+    let length =
+        |duration: Duration| Length::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
     let settings = Settings {
         metrics: "contour".to_owned(),
         revision_label: None,
@@ -201,7 +207,9 @@ fn jumps(scenario: &Scenario) -> Vec<(Duration, i64)> {
 fn absences(scenario: &Scenario, lives: &[Life], end: Duration) -> Vec<Span> {
     let takeover = Duration::from_secs(20);
     let mut spans = vec![Span { from: Duration::ZERO, until: takeover.min(end) }];
-    spans.extend(lives.iter().map(|life| Span { from: life.ended, until: life.ended.max(life.back) + takeover }));
+    spans.extend(
+        lives.iter().map(|life| Span { from: life.ended, until: life.ended.max(life.back) + takeover }),
+    );
     let stops = |what: What| {
         matches!(what, What::Suspended | What::CutOff | What::Deaf | What::Down)
             || matches!(what, What::Forbidden("leases"))

@@ -67,7 +67,8 @@ fn differ(before: &Value, after: &Value, path: &mut String, found: &mut Vec<Stri
             keys.dedup();
             for key in keys {
                 let _ = write!(path, ".{key}");
-                let at = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
+                let at =
+                    |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
                 differ(&at(old), &at(new), path, found);
                 path.truncate(length);
             }

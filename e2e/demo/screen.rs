@@ -123,7 +123,7 @@ fn rows(scene: &Scene, load: &Load) -> BTreeMap<String, Row> {
     }
     let recent = load.now().saturating_sub(WINDOW);
     load.each(|answer| {
-        let row = rows.entry(answer.version.as_deref().unwrap_or("none").to_owned()).or_default();
+        let row = rows.entry(answer.version.as_deref().unwrap_or("no version").to_owned()).or_default();
         row.requests += 1;
         row.failed += usize::from(!answer.is_good());
         if answer.at >= recent {
@@ -147,7 +147,7 @@ fn weights(scene: &Scene) -> BTreeMap<String, i64> {
 
 fn percentile(sorted: &[Duration], hundredths: usize) -> String {
     let index = sorted.len().saturating_sub(1) * hundredths / 100;
-    sorted.get(index).map_or_else(String::new, |took| format!("{} ms", took.as_millis()))
+    sorted.get(index).map_or_else(|| "-".to_owned(), |took| format!("{} ms", took.as_millis()))
 }
 
 fn table(scene: &Scene, load: &Load) -> Table {
@@ -179,7 +179,9 @@ fn line(scene: &Scene, load: &Load) -> String {
             percentile(&row.recent, 99)
         )
     };
-    rows.iter().map(of_version).collect::<Vec<_>>().join(" · ")
+    // What had traffic once and has none any more is no news.
+    let present = |(_, row): &(&String, &Row)| row.weight > 0 || !row.recent.is_empty();
+    rows.iter().filter(present).map(of_version).collect::<Vec<_>>().join(" · ")
 }
 
 fn status(scene: &Scene) -> String {

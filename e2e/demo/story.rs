@@ -137,11 +137,16 @@ impl Demo {
         if count_after <= count {
             return Err(Broken::new("seatrial_answer_to_route_seconds did not count the rollback"));
         }
+        let others: Vec<Answer> =
+            answers.iter().filter(|a| !a.is_good() && !a.is_by(version)).cloned().collect();
+        if !others.is_empty() {
+            self.screen.say(&format!("outside {version}'s share: {}", failures(&others)));
+        }
         let part = Rollback {
             rolled_back: record.is_some_and(|r| r.outcome == End::RolledBack),
             slo,
             bad_served: of_it.iter().filter(|a| is_bad(a)).count(),
-            failed_outside_candidate: answers.iter().filter(|a| !a.is_good() && !a.is_by(version)).count(),
+            failed_outside_candidate: others.len(),
             seconds_to_rollback: rounded(ended.saturating_sub(first).as_secs_f64()),
             answer_to_route_ms: rounded((sum_after - sum) / (count_after - count) * 1000.0),
         };

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioTimer},
 };
 use tokio::{
     task::{JoinHandle, JoinSet},
@@ -173,7 +173,12 @@ async fn send(
 ) {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let client: Http = Client::builder(TokioExecutor::new()).build(connector);
+    // The gateway closes what is idle for a minute. A client that keeps connections longer may send on one in the very moment
+    // in which it is closed: that request fails, and nobody is to blame but the client.
+    let client: Http = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(20))
+        .build(connector);
     let target = Arc::new(target);
     let mut beat = interval(Duration::from_secs(1) / rate);
     // Open loop: what is late is sent at once, and its lateness counts.

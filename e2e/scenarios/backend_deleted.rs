@@ -1,12 +1,16 @@
 //! One of two models goes.
 
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Service;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
 use seatrial::api::v1alpha1::TrafficSplit;
 use std::time::Duration;
 
 use crate::{
     ensure,
-    harness::{MODEL, Outcome, Scenario, Scene, failed, failures, served_by, share, until},
+    harness::{MODEL, Outcome, Scenario, Scene, eventually, failed, failures, served_by, share, until},
 };
 
 /// See the claim.
@@ -44,5 +48,13 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(served_by(&tail).keys().eq(["1.0.0"]), "answers came from {:?}", served_by(&tail));
     let answers = load.stop().await?;
     ensure!(failed(&answers) == 0, "{}", failures(&answers));
+
+    // And what kept its name alive for the proxies is gone too.
+    let services: Api<Service> = scene.api();
+    let of_b = ListParams::default().labels("seatrial.dev/model=b");
+    eventually(Duration::from_mins(1), "no Service of b is left", async || {
+        services.list(&of_b).await.ok()?.items.is_empty().then_some(())
+    })
+    .await?;
     Ok(())
 }

@@ -55,6 +55,14 @@ async fn run(scene: &Scene) -> Outcome {
     let acted = killed.elapsed();
     ensure!(Some(&other) == standby.as_ref(), "{other} leads, not {standby:?}, which was standing by");
     ensure!(acted.as_secs_f64() <= 20.0, "it led after {led:?} and acted after {acted:?}");
+
+    // And a status that the old one sent late would be refused.
+    let epoch = scene.status().await?.writer_epoch.unwrap_or(0);
+    ensure!(epoch > 0, "the status does not say in which tenure it was written");
+    let late = json!({"status": {"writerEpoch": epoch - 1, "message": "late"}});
+    let answer = scene.models().patch_status(MODEL, &PatchParams::default(), &Patch::Merge(&late)).await;
+    let refused = matches!(&answer, Err(kube::Error::Api(s)) if s.message.contains("a newer leader"));
+    ensure!(refused, "a status of an earlier tenure was answered with {answer:?}");
     let step = scene.status().await?.step.map(|s| s.index);
     ensure!(step == Some(0), "the rollout moved to step {step:?}");
     scene.note(format!("led after {:.1} s, acted after {:.1} s", led.as_secs_f64(), acted.as_secs_f64()));

@@ -41,7 +41,7 @@ async fn kill_in(scene: &Scene, phase: Phase) -> Outcome {
     let pod = scene.operator.leader().await?.name_any();
     let sentence = format!("phase {phase:?}, to kill the operator in it");
     scene.until_status(&sentence, 150, |s| s.phase == phase).await?;
-    scene.operator.kill(&pod).await
+    scene.operator.kill_and_bury(&pod).await
 }
 
 async fn promotion(scene: &Scene) -> Outcome {
@@ -52,7 +52,7 @@ async fn promotion(scene: &Scene) -> Outcome {
 
     let pod = scene.operator.leader().await?.name_any();
     scene.until_step(0, 2000, 90).await?;
-    scene.operator.kill(&pod).await?;
+    scene.operator.kill_and_bury(&pod).await?;
     scene.operator.settled().await?;
 
     // The step at 50 % waits for an approval.
@@ -91,7 +91,7 @@ async fn rollback(scene: &Scene) -> Outcome {
     let pod = scene.operator.leader().await?.name_any();
     scene.request("abort", json!({})).await?;
     scene.until_status("it is being rolled back", 20, |s| s.phase == Phase::RollingBack).await?;
-    scene.operator.kill(&pod).await?;
+    scene.operator.kill_and_bury(&pod).await?;
     scene.until_phase(Phase::RolledBack, 120).await?;
     kill_in(scene, Phase::RolledBack).await?;
     scene.operator.settled().await?;

@@ -4,6 +4,7 @@
 pub mod draw;
 pub mod rewind;
 pub mod stream;
+pub mod weather;
 pub mod wire;
 
 use std::{fmt, time::Duration};

@@ -38,14 +38,8 @@ struct Watch {
 /// The same watch, with what goes wrong.
 pub fn faulty(body: Body, wire: Wire) -> AnyBody {
     let events = body.into_data_stream().map(|part| part.map_err(BoxError::from)).boxed();
-    let watch = Watch {
-        events,
-        rest: vec![],
-        lines: VecDeque::new(),
-        ready: VecDeque::new(),
-        wire,
-        over: false,
-    };
+    let watch =
+        Watch { events, rest: vec![], lines: VecDeque::new(), ready: VecDeque::new(), wire, over: false };
     let frames = futures::stream::unfold(watch, |mut watch| async move {
         if watch.over {
             return None;
@@ -109,8 +103,12 @@ impl Watch {
     /// What concerns one event.
     async fn event(&mut self, line: Bytes) -> Option<Next> {
         let weather = self.wire.weather.clone();
+        weather.saw(self.wire.replica);
         let fault = weather.draw(self.wire.replica, |what| {
-            matches!(what, What::Skip(_) | What::Again | What::Slow(_) | What::Close | What::Gone | What::Truncated)
+            matches!(
+                what,
+                What::Skip(_) | What::Again | What::Slow(_) | What::Close | What::Gone | What::Truncated
+            )
         });
         match fault.map(|fault| fault.what) {
             Some(What::Skip(by)) => self.skip(line, by).await,

@@ -4,17 +4,12 @@
 //! wire belongs to the world: a client that has given up, or died, does not take back what it has sent.
 
 use std::{
-    collections::BTreeMap,
     future::pending,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::body::Body as Answer;
-use fastrand::Rng;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Bytes;
@@ -23,13 +18,13 @@ use seatrial::{controller::lanes::Tenure, world::api_server::ApiServer};
 use serde_json::json;
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tower::BoxError;
 
-use super::{Fault, Moment, What, rewind, stream};
-use crate::{checker::Request as Logged, requests};
+use super::{Fault, Moment, What, rewind, stream, weather::Weather};
+use crate::requests;
 
 /// A body of any kind.
 pub type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -38,102 +33,6 @@ pub type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 #[derive(Debug, thiserror::Error)]
 #[error("connection reset by peer")]
 pub struct ConnectionReset;
-
-/// The faults of a world, their chance, and what they did.
-pub struct Weather {
-    /// All of them.
-    pub faults: Vec<Fault>,
-    chance: Mutex<Vec<Rng>>,
-    latency: Mutex<Rng>,
-    began: Instant,
-    fired: Mutex<BTreeMap<&'static str, u64>>,
-    sent: Mutex<Vec<Logged>>,
-    requests: AtomicU64,
-    /// Writes of each replica since the world began: crashes count them.
-    writes: [AtomicU32; 2],
-}
-
-impl Weather {
-    /// These faults, by the chance of `seed`, from now on.
-    pub fn new(seed: u64, faults: Vec<Fault>) -> Self {
-        let chance = faults.iter().map(|fault| Rng::with_seed(seed ^ fault.id.wrapping_mul(0x9E37))).collect();
-        Self {
-            faults,
-            chance: Mutex::new(chance),
-            latency: Mutex::new(Rng::with_seed(seed ^ 0x1A7E)),
-            began: Instant::now(),
-            fired: Mutex::default(),
-            sent: Mutex::default(),
-            requests: AtomicU64::new(0),
-            writes: [AtomicU32::new(0), AtomicU32::new(0)],
-        }
-    }
-
-    /// Virtual time since the world began.
-    pub fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// That virtual time, as an instant.
-    pub fn at(&self, time: Duration) -> Instant {
-        self.began + time
-    }
-
-    /// How often each kind of fault happened.
-    pub fn fired(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.fired).clone()
-    }
-
-    /// The requests so far, in the order in which they were sent; watches are left out.
-    pub fn sent(&self) -> Vec<Logged> {
-        std::mem::take(&mut lock(&self.sent))
-    }
-
-    /// Requests of all replicas so far.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Counts a fault that happened.
-    pub fn fire(&self, what: What) {
-        *lock(&self.fired).entry(what.name()).or_default() += 1;
-    }
-
-    /// The first fault that is on for `replica`, of the wanted kinds, and that chance chooses.
-    pub fn draw(&self, replica: usize, wanted: impl Fn(What) -> bool) -> Option<&Fault> {
-        let now = self.now();
-        let chosen = self.faults.iter().enumerate().find(|(index, fault)| {
-            fault.is_on(replica, now)
-                && wanted(fault.what)
-                && (fault.share >= 1000 || lock(&self.chance)[*index].u32(..1000) < fault.share)
-        });
-        chosen.map(|(_, fault)| {
-            self.fire(fault.what);
-            fault
-        })
-    }
-
-    /// Whether chance, that of `fault`, says yes to one of two.
-    pub fn toss(&self, fault: &Fault) -> bool {
-        let index = self.faults.iter().position(|other| other.id == fault.id).unwrap_or(0);
-        lock(&self.chance)[index].bool()
-    }
-
-    /// When the next window of a fault begins for `replica`.
-    pub fn next_begin(&self, replica: usize) -> Option<Duration> {
-        let now = self.now();
-        let mine = self.faults.iter().filter(|f| f.replica.is_none_or(|r| r == replica));
-        mine.map(|f| f.from).filter(|from| *from > now).min()
-    }
-
-    fn latency(&self) -> Duration {
-        Duration::from_micros(lock(&self.latency).u64(200..4000))
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A request on its way, which may be sent more than once.
 struct Call {
@@ -181,7 +80,7 @@ impl Wire {
     }
 
     async fn carry(self, request: Request<Body>) -> Result<Response<AnyBody>, BoxError> {
-        self.weather.requests.fetch_add(1, Ordering::Relaxed);
+        self.weather.count();
         let call = Call::of(request).await?;
         if call.path.contains("watch=true") {
             return match self.refuse(&call.path).await {
@@ -234,8 +133,7 @@ impl Wire {
         }
         sleep(self.weather.latency()).await;
         let of_a_watch = rewind::is_of_a_watch(&call.path);
-        let stale =
-            self.weather.draw(self.replica, |what| matches!(what, What::Stale(_)) && of_a_watch);
+        let stale = self.weather.draw(self.replica, |what| matches!(what, What::Stale(_)) && of_a_watch);
         let stale = stale.map(|fault| fault.what);
         let answer = self.send(&call, index);
         match stale {
@@ -272,14 +170,12 @@ impl Wire {
     fn send(&self, call: &Call, index: usize) -> Response<Answer> {
         let before = self.api.revision();
         let answer = self.api.handle(self.who, &call.head, &call.body);
-        let mut sent = lock(&self.weather.sent);
-        if let Some(request) = sent.get_mut(index) {
+        self.weather.amend(index, |request| {
             request.code = Some(answer.status().as_u16());
             if call.is_write() && answer.status().is_success() && self.api.revision() > before {
                 request.revision = requests::became(request, &self.api.since(before));
             }
-        }
-        drop(sent);
+        });
         answer
     }
 
@@ -302,12 +198,7 @@ impl Wire {
         drawn.cloned()
     }
 
-    async fn fail(
-        self,
-        fault: &Fault,
-        call: Call,
-        index: usize,
-    ) -> Result<Response<AnyBody>, BoxError> {
+    async fn fail(self, fault: &Fault, call: Call, index: usize) -> Result<Response<AnyBody>, BoxError> {
         sleep(self.weather.latency()).await;
         match fault.what {
             What::Lost => pending().await,
@@ -360,9 +251,7 @@ impl Wire {
         let mut request = requests::read(self.who, &call.head.method, &call.path, &call.body);
         request.sent = self.weather.now();
         request.epoch = self.tenure.borrow().map(|tenure| tenure.epoch);
-        let mut sent = lock(&self.weather.sent);
-        sent.push(request);
-        sent.len() - 1
+        self.weather.log(request)
     }
 
     /// Whether this write is the one at which the process ends.
@@ -370,11 +259,10 @@ impl Wire {
         if path.contains("/leases") || path.contains("/events") || path.contains("dryRun") {
             return None;
         }
-        let count = self.weather.writes[self.replica.min(1)].fetch_add(1, Ordering::Relaxed) + 1;
-        let fault = self.weather.draw(
-            self.replica,
-            |what| matches!(what, What::Crash { after, .. } if after == count),
-        )?;
+        let count = self.weather.next_write(self.replica);
+        let fault = self
+            .weather
+            .draw(self.replica, |what| matches!(what, What::Crash { after, .. } if after == count))?;
         match fault.what {
             What::Crash { moment, away, .. } => Some((moment, away)),
             _ => None,
@@ -389,7 +277,7 @@ impl Wire {
 
     /// Ends the process.
     pub fn end(&self, away: Duration) {
-        *lock(&self.away) = away;
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
         self.crash.cancel();
     }
 }

@@ -172,6 +172,11 @@ impl Controller {
         }
         let acted = self.act(&found, &plan).await;
         self.publish(&found, &observed, &plan, &acted, answered);
+        if acted.as_ref().is_err_and(Error::is_stale) {
+            // Somebody knows more than the watches have brought, and one of them may have stalled for minutes: the next
+            // plan is made from what lives. What cannot be read now is read by then.
+            let _ = self.reread(&found).await;
+        }
         let acted = acted?;
         Ok(Done { again: acted.wrote, next: plan.next })
     }

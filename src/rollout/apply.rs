@@ -173,7 +173,7 @@ pub fn handle(
 }
 
 fn serve(status: &mut ModelDeploymentStatus, model: &Model, notices: &mut Vec<Notice>) {
-    let Some(wanted) = model.wanted() else { return };
+    let Some(wanted) = model.serves_already().or(model.wanted()) else { return };
     status.stable_revision = Some(wanted.to_owned());
     status.stable_version = Some(model.version_of(wanted));
     notices.push(Notice::normal("Serving", format!("revision {wanted} is the first to serve")));

@@ -80,6 +80,9 @@ pub fn next_move(model: &Model, around: &Around<'_>) -> Option<Move> {
 
 /// Serves once it is ready and, under a `TrafficSplit`, the route to it is effective.
 fn pending(model: &Model, around: &Around<'_>) -> Option<Move> {
+    if model.serves_already().is_some() {
+        return Some(Move::Serve);
+    }
     let wanted = model.wanted()?;
     let ready = model.workload(wanted).ready >= model.full_size();
     let routed = around.split.is_none() || (around.at_goal && around.effective.is_settled());

@@ -36,7 +36,9 @@ fn prune(schema: &Schema, value: &mut Value, root: bool) {
             }
         }
         (Shape::List { items, .. }, Value::Array(entries)) => {
-            entries.iter_mut().for_each(|entry| prune(items, entry, false));
+            for entry in entries {
+                prune(items, entry, false);
+            }
         }
         _ => {}
     }
@@ -64,7 +66,9 @@ fn default(schema: &Schema, value: &mut Value) {
             }
         }
         (Shape::List { items, .. }, Value::Array(entries)) => {
-            entries.iter_mut().for_each(|entry| default(items, entry));
+            for entry in entries {
+                default(items, entry);
+            }
         }
         _ => {}
     }
@@ -125,7 +129,9 @@ fn compact(schema: &Schema, path: &str, value: &mut Value) {
             });
         }
         (Shape::List { items, .. }, Value::Array(entries)) => {
-            entries.iter_mut().for_each(|entry| compact(items, path, entry));
+            for entry in entries {
+                compact(items, path, entry);
+            }
         }
         (Shape::Scalar(Scalar::Quantity), quantity) => {
             if let Some(canonical) = super::quantity::canonical(quantity) {

@@ -62,7 +62,7 @@ impl Store {
         let mut waits: Vec<Value> = finalizers(&live.value).to_vec();
         waits.retain(|finalizer| finalizer != "foregroundDeletion" && finalizer != "orphan");
         waits.extend(added.map(Value::from));
-        let grace = self.grace(place, &live.value, options);
+        let grace = grace(place, &live.value, options);
         if waits.is_empty() && grace == 0 {
             let last = if pen.dry_run { live } else { self.commit(&pen.who, pen.at, place, None) };
             return Ok(Deleted::Gone(last));
@@ -90,13 +90,13 @@ impl Store {
         let managed = live.managed.clone();
         Ok(Deleted::Going(self.commit(&pen.who, pen.at, place, Some((going, managed)))))
     }
+}
 
-    /// Seconds until a pod may go; everything else goes at once.
-    fn grace(&self, place: &Place, live: &Value, options: &Options) -> i64 {
-        if place.kind_name != "Pod" || live["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
-            return 0;
-        }
-        let own = live["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-        options.grace.unwrap_or(own)
+/// Seconds until a pod may go; everything else goes at once.
+fn grace(place: &Place, live: &Value, options: &Options) -> i64 {
+    if place.kind_name != "Pod" || live["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
+        return 0;
     }
+    let own = live["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+    options.grace.unwrap_or(own)
 }

@@ -37,17 +37,6 @@ impl Node {
 }
 
 impl Set {
-    /// One field.
-    #[cfg(test)]
-    pub fn of(paths: &[&[&str]]) -> Self {
-        let mut set = Self::default();
-        for path in paths {
-            let steps: Vec<Step> = path.iter().map(|name| Step::Field((*name).to_owned())).collect();
-            set.insert(&steps);
-        }
-        set
-    }
-
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -209,7 +198,9 @@ pub(super) fn step_of(list: &Schema, entry: &Value) -> Result<Step, String> {
             Value::Null => {
                 Err("associative list without keys has an element that's an explicit null".to_owned())
             }
-            Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
+            Value::Object(_) => {
+                Err("associative list without keys has an element that's a map type".to_owned())
+            }
             Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
             value => Ok(Step::Value(value.to_string())),
         },

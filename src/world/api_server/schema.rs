@@ -1,6 +1,6 @@
 //! What the objects of a kind look like: one shape for CRDs and for what is built in.
 //!
-//! Read from the files in `crds/`, and from `schemas/`, which are the OpenAPI documents of Kubernetes 1.35 and of the
+//! Read from the files in `crds/`, and from `schemas/`, which are the `OpenAPI` documents of Kubernetes 1.35 and of the
 //! Gateway API 1.3 without their descriptions.
 
 use std::{
@@ -14,6 +14,7 @@ use super::rules::Rule;
 
 /// What a value must look like.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own, as in the document")]
 pub(super) struct Schema {
     /// Its form.
     pub shape: Shape,
@@ -108,8 +109,6 @@ pub(super) struct Limits {
     pub max_properties: Option<u64>,
     pub pattern: Option<Pattern>,
     pub choices: Vec<Value>,
-    /// `int32` or `int64`.
-    pub format: Option<String>,
 }
 
 /// A regular expression, in the words of the CRD and ready to use.
@@ -138,7 +137,6 @@ impl Schema {
                 max_properties: None,
                 pattern: None,
                 choices: vec![],
-                format: None,
             },
             rules: vec![],
             ruled: false,
@@ -226,7 +224,7 @@ fn metadata() -> Arc<Schema> {
     METADATA.get_or_init(read).clone()
 }
 
-/// Reads OpenAPI documents.
+/// Reads `OpenAPI` documents.
 struct Reader<'a> {
     /// Named types; `null` for a CRD, which has none.
     types: &'a Value,
@@ -262,16 +260,18 @@ impl Reader<'_> {
         let rules: Vec<Rule> = list(&document["x-kubernetes-validations"]).iter().map(Rule::read).collect();
         // What is built in is defaulted by code; its document's defaults only complete the keys of lists.
         let default = document.get("default").cloned();
-        let (mut ruled, mut defaulting) = (!rules.is_empty(), default.is_some());
+        let (mut has_rules, mut defaulting) = (!rules.is_empty(), default.is_some());
         let mut transitional = rules.iter().any(|rule| rule.compares);
         let mut below = |schema: &Schema| {
-            ruled |= schema.ruled;
+            has_rules |= schema.ruled;
             transitional |= schema.transitional;
             defaulting |= schema.defaulting;
         };
         match &shape {
             Shape::Object { fields, rest, .. } => {
-                fields.values().for_each(|field| below(field));
+                for field in fields.values() {
+                    below(field);
+                }
                 if let Rest::Of(value) = rest {
                     below(value);
                 }
@@ -280,7 +280,17 @@ impl Reader<'_> {
             Shape::Scalar(_) | Shape::Any => {}
         }
         let nullable = document["nullable"] == true;
-        Schema { shape, nullable, default, limits: limits(document), rules, ruled, transitional, defaulting, scaled: false }
+        Schema {
+            shape,
+            nullable,
+            default,
+            limits: limits(document),
+            rules,
+            ruled: has_rules,
+            transitional,
+            defaulting,
+            scaled: false,
+        }
     }
 
     fn shape(&self, document: &Value) -> Shape {
@@ -292,7 +302,9 @@ impl Reader<'_> {
             Some("object") => {
                 let fields: BTreeMap<String, Arc<Schema>> = document["properties"]
                     .as_object()
-                    .map(|all| all.iter().map(|(name, field)| (name.clone(), Arc::new(self.read(field)))).collect())
+                    .map(|all| {
+                        all.iter().map(|(name, field)| (name.clone(), Arc::new(self.read(field)))).collect()
+                    })
                     .unwrap_or_default();
                 let values = &document["additionalProperties"];
                 // A built-in object without fields is raw JSON, which is owned as a whole.
@@ -335,9 +347,8 @@ fn text() -> Schema {
 fn limits(document: &Value) -> Limits {
     let number = |name: &str| document[name].as_f64();
     let count = |name: &str| document[name].as_u64();
-    let pattern = document["pattern"]
-        .as_str()
-        .map(|text| Pattern { text: text.to_owned(), rule: Rule::pattern(text) });
+    let pattern =
+        document["pattern"].as_str().map(|text| Pattern { text: text.to_owned(), rule: Rule::pattern(text) });
     Limits {
         minimum: number("minimum"),
         maximum: number("maximum"),
@@ -348,7 +359,6 @@ fn limits(document: &Value) -> Limits {
         max_properties: count("maxProperties"),
         pattern,
         choices: list(&document["enum"]).to_vec(),
-        format: document["format"].as_str().map(str::to_owned),
     }
 }
 

@@ -134,13 +134,16 @@ impl Store {
         let owners = |managed: &Managed| -> Vec<(Id, Set)> {
             managed.iter().map(|manager| (manager.id.clone(), manager.fields.clone())).collect()
         };
-        let same_owners =
-            Arc::ptr_eq(&managed, &live.managed) || self.without_owners || owners(&managed) == owners(&live.managed);
+        let same_owners = Arc::ptr_eq(&managed, &live.managed)
+            || self.without_owners
+            || owners(&managed) == owners(&live.managed);
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         if new == *old && same_owners {
             return Ok(live.clone());
         }
-        let finished = !old["metadata"]["deletionTimestamp"].is_null() && finalizers(&new).is_empty() && place.kind_name != "Pod";
+        let finished = !old["metadata"]["deletionTimestamp"].is_null()
+            && finalizers(&new).is_empty()
+            && place.kind_name != "Pod";
         if pen.dry_run {
             return Ok(Version::new(live.revision, Arc::new(new), managed));
         }
@@ -184,36 +187,8 @@ pub(super) fn writer<'a>(kind: &'a Kind, pen: &Pen, part: Part, applies: bool) -
 /// What an update cannot change comes from the object that lives.
 fn inherit(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> Vec<Cause> {
     let mut causes = vec![];
-    let keep = |new: &mut Value, field: &str| match old.get(field) {
-        Some(value) => new[field] = value.clone(),
-        None => {
-            new.as_object_mut().map(|new| new.remove(field));
-        }
-    };
-    match part {
-        Part::Object if kind.status && kind.is_served() => keep(new, "status"),
-        Part::Object => {}
-        Part::Status => {
-            let status = new.get("status").cloned();
-            if kind.custom || !kind.is_served() {
-                *new = old.clone();
-                match status {
-                    Some(status) => new["status"] = status,
-                    None => {
-                        new.as_object_mut().map(|new| new.remove("status"));
-                    }
-                }
-                return causes;
-            }
-            keep(new, "spec");
-            let labels = old["metadata"].get("labels").cloned();
-            if let Some(meta) = new["metadata"].as_object_mut() {
-                match labels {
-                    Some(labels) => meta.insert("labels".to_owned(), labels),
-                    None => meta.remove("labels"),
-                };
-            }
-        }
+    if !reached(kind, new, old, part) {
+        return causes;
     }
     let spec_changed = differs(kind, new, old);
     let (meta, before) = (&mut new["metadata"], &old["metadata"]);
@@ -227,9 +202,16 @@ fn inherit(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> Vec<Cause> 
             causes.extend([cause.clone(), cause]);
         }
     }
-    for field in
-        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"]
-    {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+    ] {
         match before.get(field) {
             Some(value) => meta[field] = value.clone(),
             None => {
@@ -242,6 +224,30 @@ fn inherit(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> Vec<Cause> 
         meta["generation"] = json!(before["generation"].as_i64().unwrap_or(0) + 1);
     }
     causes
+}
+
+/// Takes from the object that lives what this kind of write does not reach. `false`: that is all but the status.
+fn reached(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> bool {
+    let keep = |new: &mut Value, from: &Value, field: &str| match from.get(field) {
+        Some(value) => new[field] = value.clone(),
+        None => {
+            new.as_object_mut().map(|new| new.remove(field));
+        }
+    };
+    match part {
+        Part::Object if kind.status && kind.is_served() => keep(new, old, "status"),
+        Part::Object => {}
+        Part::Status if kind.custom || !kind.is_served() => {
+            let given = std::mem::replace(new, old.clone());
+            keep(new, &given, "status");
+            return false;
+        }
+        Part::Status => {
+            keep(new, old, "spec");
+            keep(&mut new["metadata"], &old["metadata"], "labels");
+        }
+    }
+    true
 }
 
 /// Whether a change counts for `metadata.generation`.
@@ -257,7 +263,8 @@ fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
         };
         return without(new) != without(old);
     }
-    let annotations = kind.name == "Deployment" && new["metadata"]["annotations"] != old["metadata"]["annotations"];
+    let annotations =
+        kind.name == "Deployment" && new["metadata"]["annotations"] != old["metadata"]["annotations"];
     new["spec"] != old["spec"] || annotations
 }
 

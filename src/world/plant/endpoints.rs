@@ -37,8 +37,7 @@ impl Endpoints {
     fn hear_pod(&mut self, change: &Change, now: Instant) {
         let serves = |pod: &Arc<Value>| is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null();
         let is = change.after.as_ref().is_some_and(serves);
-        let changed =
-            if is { self.ready.insert(change.key.clone()) } else { self.ready.remove(&change.key) };
+        let changed = if is { self.ready.insert(change.key.clone()) } else { self.ready.remove(&change.key) };
         if !changed {
             return;
         }

@@ -61,9 +61,7 @@ impl Gitops {
             let differs = around.api.get(key).is_some_and(|live| live["spec"] != first["spec"]);
             if differs && self.setting.reverts > 0 {
                 self.setting.reverts -= 1;
-                let _ = around
-                    .api
-                    .edit(NAME, key, Part::Object, |live| live["spec"] = first["spec"].clone());
+                let _ = around.api.edit(NAME, key, Part::Object, |live| live["spec"] = first["spec"].clone());
             }
         }
     }

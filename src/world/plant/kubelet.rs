@@ -317,7 +317,8 @@ fn status(body: &Body, container: Value) -> Value {
 fn stamped(mut status: Value, pod: &Value, at: &str) -> Value {
     for condition in status["conditions"].as_array_mut().into_iter().flatten() {
         let old = pod["status"]["conditions"].as_array().into_iter().flatten();
-        let same = old.into_iter().find(|c| c["type"] == condition["type"] && c["status"] == condition["status"]);
+        let same =
+            old.into_iter().find(|c| c["type"] == condition["type"] && c["status"] == condition["status"]);
         condition["lastTransitionTime"] = same.map_or_else(|| json!(at), |c| c["lastTransitionTime"].clone());
     }
     status

@@ -33,7 +33,12 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use self::{behaviour::Versions, endpoints::Ready, kubelet::{Body, Sent}, traffic::Counters};
+use self::{
+    behaviour::Versions,
+    endpoints::Ready,
+    kubelet::{Body, Sent},
+    traffic::Counters,
+};
 use super::{
     api_server::ApiServer,
     history::{Applied, Change, Key, Served},

@@ -109,6 +109,8 @@ enum Update {
     Route(Key, Option<Arc<Config>>),
     Endpoints(Key, Ready),
     Restart,
+    /// A cluster has its first endpoints: what was sent until now is counted without them.
+    Warm,
 }
 
 impl Proxies {
@@ -126,7 +128,8 @@ impl Proxies {
     /// Puts what the gateway and the endpoints controller sent on its way to every proxy.
     fn receive(&mut self, around: &mut Surroundings, now: Instant) {
         for News { route, parent, parents, config } in std::mem::take(&mut around.config_news) {
-            let extra = during::now(&self.setting.faults, around.elapsed()).map_or(Duration::ZERO, |f| f.what);
+            let extra =
+                during::now(&self.setting.faults, around.elapsed()).map_or(Duration::ZERO, |f| f.what);
             for index in 0..self.proxies.len() {
                 if parents == 0 || index % parents == parent {
                     let straggles = self.chance.f64() < self.setting.stragglers;
@@ -160,6 +163,7 @@ impl Proxies {
                 proxy.endpoints.insert(service, ready);
             }
             Update::Restart => around.counters[index].clear(),
+            Update::Warm => {}
             Update::Route(route, config) => {
                 let known = proxy.routes.get(&route).map(|active| &active.config);
                 if known == config.as_ref() {
@@ -177,10 +181,14 @@ impl Proxies {
                     Some(config) => {
                         // Staggered, so that the proxies do not all get their odd request in the same tick.
                         let owed = u128::try_from(index).unwrap_or(0) * 1_000_000;
-                        let active =
-                            proxy.routes.remove(&route).unwrap_or(Active { config: config.clone(), credits: vec![], owed });
+                        let active = proxy.routes.remove(&route).unwrap_or(Active {
+                            config: config.clone(),
+                            credits: vec![],
+                            owed,
+                        });
                         // Another set of backends owes and is owed nothing.
-                        let names = |c: &Config| c.shares.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+                        let names =
+                            |c: &Config| c.shares.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
                         let same = names(&active.config) == names(&config);
                         let credits = if same { active.credits } else { vec![] };
                         proxy.routes.insert(route, Active { config, credits, owed: active.owed });
@@ -188,7 +196,9 @@ impl Proxies {
                     None => drop(proxy.routes.remove(&route)),
                 }
                 let warm = now + self.setting.warms.draw(&mut self.chance);
-                proxy.recluster(warm, &mut around.counters[index]);
+                if proxy.recluster(warm, &mut around.counters[index]) {
+                    self.due.add(warm, (index, Update::Warm));
+                }
             }
         }
     }
@@ -212,8 +222,7 @@ impl Proxies {
             for ((name, _), count) in config.shares.iter().zip(given).filter(|(_, count)| *count > 0) {
                 let hop = Hop { route: &route, config: &config, from, now, slow: self.setting.slow };
                 let backend = Key::new("Service", &route.namespace, name);
-                let tally =
-                    proxy.serve(&hop, &backend, count, &mut self.chance, around, index);
+                let tally = proxy.serve(&hop, &backend, count, &mut self.chance, around, index);
                 self.tallies.entry((route.clone(), name.clone())).or_default().add(tally);
             }
         }
@@ -300,7 +309,7 @@ impl Proxy {
         around: &mut Surroundings,
         index: usize,
     ) -> Tally {
-        let warm = self.clusters.get(backend).is_some_and(|warm| *warm <= hop.now);
+        let warm = self.clusters.get(backend).is_some_and(|warm| *warm <= hop.from);
         let known = self.endpoints.get(backend).filter(|_| warm).cloned().unwrap_or_default();
         let mut lost = if known.is_empty() { count } else { 0 };
         let mut version = None;
@@ -347,7 +356,8 @@ impl Proxy {
     }
 
     /// Makes clusters of the Services that the routes name now, and forgets the others with all that was counted of them.
-    fn recluster(&mut self, warm: Instant, counters: &mut BTreeMap<Key, Counters>) {
+    /// Whether there is a new one.
+    fn recluster(&mut self, warm: Instant, counters: &mut BTreeMap<Key, Counters>) -> bool {
         let mut named = BTreeSet::new();
         for (route, active) in &self.routes {
             let service = |name: &String| Key::new("Service", &route.namespace, name);
@@ -356,8 +366,10 @@ impl Proxy {
         }
         self.clusters.retain(|service, _| named.contains(service));
         counters.retain(|service, _| named.contains(service));
+        let known = self.clusters.len();
         for service in named {
             self.clusters.entry(service).or_insert(warm);
         }
+        self.clusters.len() > known
     }
 }

@@ -114,7 +114,10 @@ impl Prometheus {
         let asked = Asked::read(request.body());
         let good = asked.and_then(|asked| answer::answer(&asked, &mut self.lock().series, wrong.as_ref()));
         let Some(good) = good else {
-            return Ok(respond(400, br#"{"status":"error","errorType":"bad_data","error":"parse error"}"#.to_vec()));
+            return Ok(respond(
+                400,
+                br#"{"status":"error","errorType":"bad_data","error":"parse error"}"#.to_vec(),
+            ));
         };
         Ok(match &wrong {
             Some(wrong) => wrong.spoil(good),
@@ -161,9 +164,10 @@ impl Actor for Scraper {
             series.scrape(target, time, &around.counters[target]);
             if target == 0 {
                 let answers = |revision: &str| {
-                    let body = around.bodies.values().find(|body| {
-                        body.labels.get(REVISION_LABEL).is_some_and(|label| label == revision)
-                    });
+                    let body = around
+                        .bodies
+                        .values()
+                        .find(|body| body.labels.get(REVISION_LABEL).is_some_and(|label| label == revision));
                     body.map(|body| &around.versions.of(&body.version).answers)
                 };
                 events::scrape(&setting.events, series, time, &around.counters, answers, chance);

@@ -11,7 +11,11 @@ use crate::{
     prometheus::promql::quoted,
     world::{
         history::Key,
-        plant::{behaviour::EDGES, chance::{float, rounded}, traffic::Counters},
+        plant::{
+            behaviour::EDGES,
+            chance::{float, rounded},
+            traffic::Counters,
+        },
     },
 };
 
@@ -164,9 +168,7 @@ impl Series {
 
     /// What a custom query about this revision gives.
     pub fn value_of(&mut self, revision: &str, value: f64) {
-        if self.values.get(revision) != Some(&value) {
-            self.values.insert(revision.to_owned(), value);
-        }
+        self.values.insert(quoted(revision), value);
     }
 
     /// What a custom query gives: the value of the revision that it names, if that was ever scraped.

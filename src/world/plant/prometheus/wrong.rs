@@ -136,9 +136,10 @@ impl Wrong {
     pub fn spoil(&self, good: String) -> Response<Vec<u8>> {
         match self {
             Self::Status(code) => respond(*code, good.into_bytes()),
-            Self::Error => {
-                respond(200, br#"{"status":"error","errorType":"execution","error":"too many samples"}"#.to_vec())
-            }
+            Self::Error => respond(
+                200,
+                br#"{"status":"error","errorType":"execution","error":"too many samples"}"#.to_vec(),
+            ),
             Self::Html => respond(200, b"<!doctype html><title>Log in</title>".to_vec()),
             Self::Nothing => respond(200, vec![]),
             Self::Truncated => {
@@ -153,7 +154,11 @@ impl Wrong {
             }
             Self::Type(word) => {
                 let renamed = ["matrix", "vector"].iter().fold(good, |text, kind| {
-                    text.replacen(&format!("\"resultType\":\"{kind}\""), &format!("\"resultType\":\"{word}\""), 1)
+                    text.replacen(
+                        &format!("\"resultType\":\"{kind}\""),
+                        &format!("\"resultType\":\"{word}\""),
+                        1,
+                    )
                 });
                 respond(200, renamed.into_bytes())
             }
