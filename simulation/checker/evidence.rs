@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     findings::Findings,
     input::Quality,
-    tracks::{Split, millis},
+    tracks::{Split, difference, millis},
     trial::{Turn, did, turns},
     world::World,
 };
@@ -216,7 +216,9 @@ fn never_rewritten(world: &World<'_>, out: &mut Findings) {
         let known = first
             .entry((key.kind.as_str(), key.namespace.as_str(), key.name.as_str(), owner))
             .or_insert(value);
-        out.expect(*known == value, change, || format!("{}{part} of {} was rewritten", key.kind, key.name));
+        out.expect(*known == value, change, || {
+            format!("{}{part}{} of {} was rewritten", key.kind, difference(known, value), key.name)
+        });
     }
 }
 

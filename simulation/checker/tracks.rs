@@ -193,6 +193,32 @@ pub struct Lease {
     pub holder: String,
 }
 
+impl Lease {
+    /// Whether a replica holds it: under its own name, or its name and the number of its life.
+    pub fn is_held_by(&self, who: &str) -> bool {
+        self.holder.strip_prefix(who).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
+
+/// Where two values differ first, as a JSON pointer; empty when they do not.
+pub fn difference(a: &Value, b: &Value) -> String {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            let mut differ = keys.filter(|key| a.get(*key) != b.get(*key));
+            differ.next().map_or_else(String::new, |key| {
+                let none = Value::Null;
+                format!("/{key}{}", difference(a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none)))
+            })
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let at = a.iter().zip(b).position(|(a, b)| a != b);
+            at.map_or_else(String::new, |at| format!("/{at}{}", difference(&a[at], &b[at])))
+        }
+        _ => String::new(),
+    }
+}
+
 /// Milliseconds as a length of virtual time.
 pub fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))

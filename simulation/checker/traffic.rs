@@ -15,7 +15,7 @@ const TOTAL: i64 = 10_000;
 
 /// S1 (after every revision). In every route that we write, the weights of the rule for traffic are integers from 1 to
 /// 10 000 and sum to 10 000. Sharpened: a route that carries nothing (only idle entries) is legal before the first revision
-/// is ready; it may not follow on one that carried something while that model still stands.
+/// is ready; it may not follow on one that carried something to ready pods of a model that still stands.
 pub fn s1_weights_sum(world: &World<'_>, out: &mut Findings) {
     for write in route_writes(world) {
         let Some(route) = &write.change.after else { continue };
@@ -28,13 +28,22 @@ pub fn s1_weights_sum(world: &World<'_>, out: &mut Findings) {
             traffic.iter().flat_map(|rule| backends(rule)).map(|b| number(b, "/weight")).collect();
         let whole = weights.iter().all(|w| w.is_some_and(|w| (1..=TOTAL).contains(&w)));
         let sum: i64 = weights.iter().flatten().sum();
-        let left = write.before.is_some_and(|b| !b.shares.is_empty())
-            && models_of(world, &write).iter().any(|(.., m)| m.status.stable_revision.is_some());
+        let (namespace, from) = (write.key.namespace.as_str(), world.read_from(write.change));
+        let serves = |name: &String| {
+            let own = models_of(world, &write).iter().any(|(key, ..)| is_of(name, &key.name));
+            own && world.least_ready(namespace, name, from, write.change.revision) > 0
+        };
+        let left = write.before.is_some_and(|b| b.shares.keys().any(serves));
         let fits = if weights.is_empty() { !left } else { whole && sum == TOTAL };
         out.expect(fits, write.change, || {
             format!("route {name} was written with weights {weights:?}, which sum to {sum}, not to {TOTAL}")
         });
     }
+}
+
+/// Whether a revision is one of a model, by its name.
+pub fn is_of(revision: &str, model: &str) -> bool {
+    revision.rsplit_once('-').is_some_and(|(name, _)| name == model)
 }
 
 /// S2 (after every revision). A write raises a weight only onto enough ready pods, as a read at most two seconds old (under

@@ -7,7 +7,7 @@ use seatrial::{api::v1alpha1::Phase, world::history::Key};
 use super::{
     findings::Findings,
     input::Request,
-    tracks::{number, text},
+    tracks::{Lease, number, text},
     world::World,
 };
 
@@ -15,7 +15,8 @@ use super::{
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// S17 (at the end). Writes are guarded by what was read: a status by its resourceVersion, a change of a route and a smaller
-/// Deployment by uid and resourceVersion, a deletion by both. After a conflict nothing is sent again on the same version.
+/// Deployment by uid and resourceVersion, a deletion by both. After a conflict nothing is sent again on
+/// a version that has passed (a conflict may also be a fault of the network's).
 pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
     for change in world.input.changes.iter().filter(|c| world.ours(c)) {
         let Some(request) = world.request(change.revision) else { continue };
@@ -47,7 +48,8 @@ pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
         let about = (request.who.as_str(), key, &request.subresource);
         if let (Some(before), Some(version)) = (refused.remove(&about), &request.resource_version) {
             out.armed();
-            if before.resource_version.as_ref() == Some(version) && key.kind != "Lease" {
+            let live = latest(world, key, request.sent).is_some_and(|live| live != *version);
+            if before.resource_version.as_ref() == Some(version) && live && key.kind != "Lease" {
                 let message =
                     format!("{} {} was sent again on version {version} after a conflict", key.kind, key.name);
                 out.missed(request.sent, message);
@@ -57,6 +59,12 @@ pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
             refused.insert(about, request);
         }
     }
+}
+
+/// The resourceVersion of an object at a moment.
+fn latest(world: &World<'_>, key: &Key, at: Duration) -> Option<String> {
+    let last = world.input.changes.iter().rfind(|c| c.at <= at && c.key == *key)?;
+    last.after.as_ref().map(|after| text(after, "/metadata/resourceVersion").to_owned())
 }
 
 /// S18 (at the end). Only the leader writes, and only until ten seconds after it *sent* its last successful renewal; never
@@ -87,7 +95,7 @@ pub fn s18_only_the_leader_writes(world: &World<'_>, out: &mut Findings) {
             Some(_) => {}
         }
         let other = leases.iter().rfind(|s| s.change.at <= request.sent).and_then(|s| s.value.as_ref());
-        if let Some(lease) = other.filter(|l| !l.holder.is_empty() && l.holder != who) {
+        if let Some(lease) = other.filter(|l| !l.holder.is_empty() && !l.is_held_by(who)) {
             out.missed(request.sent, format!("{} while {} led", told(), lease.holder));
         }
     }
@@ -96,6 +104,7 @@ pub fn s18_only_the_leader_writes(world: &World<'_>, out: &mut Findings) {
 /// S19 (at the end). Once a replica of a later term has changed an object, no change of an earlier term lands on it. Terms
 /// are counted by who took the Lease after whom.
 pub fn s19_fencing(world: &World<'_>, out: &mut Findings) {
+    let is_of = |holder: &str, who: &str| Lease { holder: holder.to_owned() }.is_held_by(who);
     let mut terms: Vec<(u64, &str)> = vec![];
     for track in world.leases.values() {
         for state in &track.states {
@@ -111,7 +120,7 @@ pub fn s19_fencing(world: &World<'_>, out: &mut Findings) {
             continue;
         }
         let taken =
-            terms.iter().rposition(|(revision, who)| *revision <= change.revision && *who == change.by);
+            terms.iter().rposition(|(revision, who)| *revision <= change.revision && is_of(who, &change.by));
         let Some(term) = taken else { continue };
         let seen = highest.entry(&change.key).or_insert(term);
         let stale = term < *seen;
