@@ -3,7 +3,7 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
-.PHONY: help demo test check fmt clippy unit chart e2e lifecycles build up down crds judge
+.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge conformance mutants
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ demo: build up  ## the main job on a real cluster, told as it happens; ends in t
 
 test: check e2e  ## everything: lints, unit and property tests, chart, then the scenarios on the real cluster
 
-check: fmt clippy unit chart  ## everything that needs no cluster
+check: fmt clippy unit sim chart  ## everything that needs no cluster
 
 fmt:  ## formats
 	cargo fmt --check
@@ -23,6 +23,18 @@ clippy:  ## lints
 
 unit:  ## all tests that need no cluster
 	cargo test --lib --locked
+
+# This crate alone is compiled once more, optimised; its dependencies are those of every other build.
+sim sim-plans mutants: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
+
+sim:  ## thousands of rollouts in a world that fails; SEEDS=20000 FROM=1 says which, SEED=n replays one and makes it smaller
+	cargo test --locked --test simulation
+
+mutants:  ## faults of other rollout controllers, one at a time: the simulation must see each; MUTANT=WeightBeforeReady for one
+	cargo test --locked --features mutants --test simulation -- mutants
+
+sim-plans:  ## every crash point, stale and unobserved event of recorded rollouts; PLANS=n says how many at most
+	cargo test --locked --test simulation -- plans
 
 chart:  ## the chart: lint, schema, rules over what it renders
 	charts/check
@@ -44,6 +56,11 @@ up:  ## the cluster, with this build's image in it
 
 judge:  ## thousands of simulated rollouts through the judge, beside other rules; ends in target/judge/report.json
 	cargo bench --locked --profile simulation --bench judge -- --run
+
+SEQUENCES ?= 5000
+conformance:  ## the simulation's API server beside a real one, over random requests; SEED=7 SEQUENCES=1 tells one in full
+	cargo test --no-run --locked --test conformance
+	SEQUENCES=$(SEQUENCES) simulation/conformance/server exec cargo test --locked --test conformance
 
 down:  ## ends the cluster and everything in it
 	$(CLUSTER) down

@@ -64,6 +64,7 @@ fn pure_folders_name_nothing_impure() {
 #[test]
 fn the_plan_and_the_renderers_do_not_know_each_other() {
     let allowed = [
+        ("mutant.rs", vec![]),
         ("api", vec![]),
         ("revision", vec!["api"]),
         ("workload", vec!["api", "revision"]),

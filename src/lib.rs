@@ -20,6 +20,7 @@ pub mod analysis;
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod mutant;
 pub mod process;
 pub mod prometheus;
 pub mod revision;

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     api::conditions::ACCEPTED,
+    mutant::{Mutant, on},
     revision::{self, Refusal, Snapshot},
     rollout::plan::{Plan, Write},
     route::{self, HTTPRoute, Share},
@@ -172,6 +173,10 @@ impl Controller {
             keep_parents(&mut desired, live);
         }
         if live.is_some_and(|live| route::in_sync(live, &desired)) {
+            if on(Mutant::UnconditionalRoute) {
+                let uid = split.uid().unwrap_or_default();
+                self.apply(client, &desired, live, &uid, true, |c| &mut c.routes).await?;
+            }
             return Ok(false);
         }
         let uid = split.uid().unwrap_or_default();
@@ -205,11 +210,12 @@ impl Controller {
             if kind != "HTTPRoute" && covers(&json(live), &body) && !split_left {
                 return Ok(false);
             }
-            if guarded {
+            let open = [(Mutant::UnguardedRoute, "HTTPRoute"), (Mutant::UnguardedScale, "Deployment")];
+            if guarded && !open.iter().any(|(mutant, of)| on(*mutant) && *of == kind) {
                 body["metadata"]["uid"] = Value::from(live.uid());
                 body["metadata"]["resourceVersion"] = Value::from(live.resource_version());
             }
-        } else if self.is_foreign::<K>(&namespace, &name, owner).await? {
+        } else if self.is_foreign::<K>(&namespace, &name, owner).await? && !on(Mutant::ForeignAdopted) {
             tracing::warn!(%kind, %namespace, %name, "the name is taken by an object that is not ours");
             return Ok(false);
         }
@@ -325,7 +331,8 @@ where
     let (namespace, name) = (live.namespace().unwrap_or_default(), live.name_any());
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let preconditions = Preconditions { uid: live.uid(), resource_version: live.resource_version() };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let preconditions = (!on(Mutant::UnguardedDelete)).then_some(preconditions);
+    let params = DeleteParams { preconditions, ..DeleteParams::background() };
     match api.delete(&name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -349,6 +356,12 @@ fn model_of<'a>(found: &'a Found, name: &str) -> Option<&'a FoundModel> {
 
 /// The stored snapshot of a revision, or the one that the spec gives at first sight.
 fn snapshot(model: &FoundModel, revision: &str) -> Option<Snapshot> {
+    let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
+    if on(Mutant::TemplateCopied) && stable == Some(revision) {
+        let name = model.object.name_any();
+        let fresh = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok()?;
+        return Some(Snapshot { revision: revision.to_owned(), ..fresh });
+    }
     if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
         return Snapshot::from_controller_revision(stored)
             .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))

@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
+    mutant::{Mutant, on},
     revision::MODEL_LABEL,
     route::HTTPRoute,
 };
@@ -127,6 +128,7 @@ impl<K: Resource> Table<K> {
                 let old = self.insert(object.clone());
                 old.into_iter().chain([object]).collect()
             }
+            Event::Delete(_) if on(Mutant::DeletionUnseen) => vec![],
             Event::Delete(object) => {
                 let old = self.remove(&key(&object));
                 old.into_iter().chain([Arc::new(object)]).collect()
@@ -244,7 +246,8 @@ impl Cache {
     /// The older accepted `TrafficSplit` that names one of this one's models, and that model.
     pub fn rival(&self, split: &DeserializeGuard<TrafficSplit>) -> Option<(String, String)> {
         let namespace = split.namespace().unwrap_or_default();
-        let mine: Vec<String> = names(split).map(str::to_owned).collect();
+        let mine: Vec<String> =
+            names(split).filter(|_| !on(Mutant::ClaimIgnored)).map(str::to_owned).collect();
         mine.into_iter().find_map(|model| {
             let older = self.claimants(&(namespace.clone(), model.clone()));
             let rival =

@@ -17,7 +17,10 @@ use tokio::{
 };
 use tower::BoxError;
 
-use crate::controller::clock::Jitter;
+use crate::{
+    controller::clock::Jitter,
+    mutant::{Mutant, on},
+};
 
 /// The longest that one attempt may take, from connecting to the last byte of the answer.
 ///
@@ -148,7 +151,8 @@ impl Retry {
 /// Whether an answer is the server's trouble of the moment. All writes here are safe to repeat: they are applied by a field
 /// manager, or guarded by a resourceVersion, a uid or a name.
 fn passes(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS
+    (status == StatusCode::CONFLICT && on(Mutant::ResendOnConflict))
+        || status == StatusCode::TOO_MANY_REQUESTS
         || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
@@ -201,6 +205,9 @@ impl Lane {
             }
             _ => return self.answer(request).await,
         };
+        if on(Mutant::StandbyWrites) {
+            return self.answer(request).await;
+        }
         let Some(now) = fence.borrow().filter(|tenure| Instant::now() < tenure.until) else {
             return Err(NotLeading.into());
         };

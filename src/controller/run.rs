@@ -19,6 +19,7 @@ use super::{
     watch,
 };
 use crate::{
+    mutant::{Mutant, on},
     prometheus::client,
     rollout::question::{Answer, Unanswered},
 };
@@ -52,7 +53,7 @@ async fn reconciles(controller: &Arc<Controller>) {
     let mut epoch = None;
     loop {
         let now = tenure.borrow_and_update().map(|tenure| tenure.epoch);
-        let leads = now.is_some();
+        let leads = now.is_some() || on(Mutant::StandbyWrites);
         if now != std::mem::replace(&mut epoch, now) {
             // What was begun in another tenure rests on what was read in it.
             running.clear();

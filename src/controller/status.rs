@@ -21,6 +21,7 @@ use crate::{
         conditions::{self, ACCEPTED, READY, STALLED, State, truncate},
         v1alpha1::{ModelDeployment, ModelDeploymentStatus, TrafficSplit},
     },
+    mutant::{Mutant, on},
     rollout::plan::Plan,
 };
 
@@ -48,6 +49,12 @@ impl Controller {
             status: Some(ModelDeploymentStatus { writer_epoch: self.epoch(), ..status.clone() }),
         };
         let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
+        if on(Mutant::AnnotationsRemoved) && !model.object.annotations().is_empty() {
+            let tidy = Patch::Merge(json!({"metadata": {"annotations": null}}));
+            api.patch(name, &PatchParams::default(), &tidy)
+                .await
+                .map_err(Error::api(format!("tidy up ModelDeployment {namespace}/{name}")))?;
+        }
         let written = api.replace_status(name, &params(), &body).await;
         let written =
             written.map_err(Error::api(format!("write status of ModelDeployment {namespace}/{name}")))?;

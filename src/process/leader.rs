@@ -25,9 +25,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{
-    clock::{Clock, Jitter},
-    lanes::{ATTEMPT, Tenure},
+use crate::{
+    controller::{
+        clock::{Clock, Jitter},
+        lanes::{ATTEMPT, Tenure},
+    },
+    mutant::{Mutant, on},
 };
 
 /// How long a Lease is left to its holder after it was last seen to change.
@@ -210,6 +213,7 @@ impl Contender {
     fn may_claim(&self) -> bool {
         let Some(seen) = &self.seen else { return true };
         let own = match seen.holder() {
+            _ if on(Mutant::LeaseStolen) => true,
             _ if seen.vanished => self.held.is_some(),
             holder => holder.is_empty() || holder == self.identity,
         };
@@ -238,7 +242,8 @@ impl Contender {
         self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
         self.highest = self.highest.max(epoch);
         let cleared = self.held.as_ref().is_some_and(|held| held.cleared);
-        self.held = Some(Held { tenure: Tenure { epoch, until: sent + RENEW_DEADLINE }, cleared });
+        let lasts = if on(Mutant::TenureNeverEnds) { Duration::from_hours(9) } else { RENEW_DEADLINE };
+        self.held = Some(Held { tenure: Tenure { epoch, until: sent + lasts }, cleared });
         Ok(())
     }
 

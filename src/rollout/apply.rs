@@ -10,9 +10,12 @@ use super::{
     requests::{self, Answer},
     steps,
 };
-use crate::api::v1alpha1::{
-    Canary, ModelDeploymentStatus, Outcome, Pause, Percent, Phase, Rejection, RevisionUse, RolloutRecord,
-    StepStart, StepStatus,
+use crate::{
+    api::v1alpha1::{
+        Canary, ModelDeploymentStatus, Outcome, Pause, Percent, Phase, Rejection, RevisionUse, RolloutRecord,
+        StepStart, StepStatus,
+    },
+    mutant::{Mutant, on},
 };
 
 /// How many rejected revisions are remembered.
@@ -176,7 +179,7 @@ pub fn handle(
 }
 
 fn serve(status: &mut ModelDeploymentStatus, model: &Model, notices: &mut Vec<Notice>) {
-    let Some(wanted) = model.wanted() else { return };
+    let Some(wanted) = model.serves_already().or(model.wanted()) else { return };
     status.stable_revision = Some(wanted.to_owned());
     status.stable_version = Some(model.version_of(wanted));
     notices.push(Notice::normal("Serving", format!("revision {wanted} is the first to serve")));
@@ -194,6 +197,9 @@ fn prepare(
         remember(status, Outcome::Superseded, "Superseded", "a newer revision took its place", None, now);
     }
     clear(status);
+    if on(Mutant::RejectionForgotten) {
+        status.rejected.clear();
+    }
     status.attempt += 1;
     status.candidate_revision = Some(wanted.to_owned());
     status.candidate_version = Some(model.version_of(wanted));
@@ -231,7 +237,7 @@ fn advance(
     notices: &mut Vec<Notice>,
 ) {
     let (Some(at), Some(canary)) = (&mut status.step, canary) else { return };
-    take(at, canary, at.index + 1, now);
+    take(at, canary, at.index + if on(Mutant::StepSkipped) { 2 } else { 1 }, now);
     notices.push(Notice::advanced(at));
 }
 
@@ -274,7 +280,7 @@ fn reindex(
     let (Some(at), Some(canary)) = (&mut status.step, canary) else { return };
     let present = at.weight;
     take(at, canary, index, now);
-    if at.entered.is_some() {
+    if at.entered.is_some() && !on(Mutant::EditRaises) {
         at.weight = present;
     }
     let message = format!("the steps were edited: going on at step {} with {}", at.progress, at.weight);
@@ -338,7 +344,9 @@ fn clear(status: &mut ModelDeploymentStatus) {
 }
 
 fn reject(status: &mut ModelDeploymentStatus, rollback: &crate::api::v1alpha1::Rollback, now: Timestamp) {
-    let Some(revision) = status.candidate_revision.clone() else { return };
+    let Some(revision) = status.candidate_revision.clone().filter(|_| !on(Mutant::RetriesByItself)) else {
+        return;
+    };
     status.rejected.retain(|r| r.revision != revision);
     status.rejected.insert(
         0,

@@ -7,15 +7,15 @@ use super::{
     evidence::Observability,
     observed::{Model, Split, StableService},
     phase::Move,
-    shared_breach, sizes, steps,
+    retreat::{cancelled, rollback, rolling_back, superseded, trial},
+    steps,
 };
 use crate::{
     api::v1alpha1::{
-        Canary, Duration, OnInconclusive, OnUnobservable, Outcome, Pause, PauseReason, Percent, Phase,
-        Rollback, StepStatus,
+        Canary, Duration, OnInconclusive, Outcome, Pause, PauseReason, Percent, Phase, StepStatus,
     },
+    mutant::{Mutant, on},
     route::Effective,
-    workload::TroubleKind,
 };
 
 /// What a model's decision needs to know about its unit.
@@ -69,6 +69,8 @@ pub fn next_move(model: &Model, around: &Around<'_>) -> Option<Move> {
         Phase::Stable => stable(model, around),
         Phase::Preparing => preparing(model, around),
         Phase::Progressing => trial(model, around).or_else(|| progressing(model, around)),
+        Phase::Paused if on(Mutant::PauseNotJudged) => paused(model, around),
+        Phase::Watching if on(Mutant::WatchNotJudged) => watching(model, around),
         Phase::Paused => trial(model, around).or_else(|| paused(model, around)),
         Phase::Watching => trial(model, around).or_else(|| watching(model, around)),
         Phase::RollingBack => rolling_back(model, around),
@@ -78,6 +80,9 @@ pub fn next_move(model: &Model, around: &Around<'_>) -> Option<Move> {
 
 /// Serves once it is ready and, under a `TrafficSplit`, the route to it is effective.
 fn pending(model: &Model, around: &Around<'_>) -> Option<Move> {
+    if model.serves_already().is_some() {
+        return Some(Move::Serve);
+    }
     let wanted = model.wanted()?;
     let ready = model.workload(wanted).ready >= model.full_size();
     let routed = around.split.is_none() || (around.at_goal && around.effective.is_settled());
@@ -92,7 +97,9 @@ fn stable(model: &Model, around: &Around<'_>) -> Option<Move> {
     if model.is_rejected(wanted) {
         return Some(Move::Decline);
     }
-    (model.latest.is_ok() && !around.busy && !around.held()).then_some(Move::Prepare)
+    let servable = !on(Mutant::BrokenStableBlocks)
+        || model.status.stable_revision.as_deref().is_some_and(|s| model.workload(s).ready > 0);
+    (model.latest.is_ok() && !around.busy && !around.held() && servable).then_some(Move::Prepare)
 }
 
 fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -113,7 +120,7 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     let Some(canary) = around.canary() else {
         return if status.step.is_some() {
-            Some(cancelled(around))
+            (!on(Mutant::CancelIgnored)).then(|| cancelled(around))
         } else {
             by_itself(model, around, candidate, wanted)
         };
@@ -129,7 +136,8 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let workload = model.workload(candidate);
     let ready = workload.ready >= steps::replicas(canary, 0, model.full_size());
     if !ready {
-        return around.over(&step.since, model.spec.progress_deadline).then(|| {
+        let over = around.over(&step.since, model.spec.progress_deadline) && !on(Mutant::DeadlineIgnored);
+        return over.then(|| {
             let why =
                 workload.trouble.map_or_else(|| "its pods did not become ready".to_owned(), |t| t.message);
             let message = format!("not ready within {}: {why}", model.spec.progress_deadline);
@@ -141,7 +149,9 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     match &model.judgement.observability {
         Observability::No(_) if step.unobservable_since.is_none() => Some(Move::Observable(false)),
-        Observability::Yes if !around.held() && around.is_known(candidate) => Some(Move::Enter),
+        Observability::Yes if !around.held() && (around.is_known(candidate) || on(Mutant::EnterUnknown)) => {
+            Some(Move::Enter)
+        }
         _ => None,
     }
 }
@@ -189,104 +199,6 @@ fn by_itself(model: &Model, around: &Around<'_>, candidate: &str, wanted: &str) 
     })
 }
 
-/// What ends a trial in every phase in which the candidate has weight, most urgent first.
-fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
-    let status = &model.status;
-    let (Some(split), Some(step)) = (around.split, &status.step) else { return Some(cancelled(around)) };
-    let candidate = status.candidate_revision.as_deref()?;
-    let wanted = model.wanted()?;
-    if let Some(breach) = &model.judgement.breach {
-        let message = format!("SLO {}: {}", breach.slo, breach.message);
-        let mut rollback = rollback(Outcome::RolledBack, "Breach", message, around.now);
-        rollback.slo = Some(breach.slo.clone());
-        return Some(Move::Retreat(rollback));
-    }
-    if status.stable_revision.as_deref() == Some(wanted) {
-        let message = "the spec asks for the stable revision again".to_owned();
-        return Some(Move::Retreat(rollback(Outcome::Reverted, "SpecReverted", message, around.now)));
-    }
-    let begun = step.starts.last().is_some_and(|s| s.index == step.index);
-    if wanted != candidate && !(status.phase == Phase::Watching && begun) && model.latest.is_ok() {
-        return Some(superseded(around));
-    }
-    pods_lost(model, around, candidate)
-        .or_else(|| not_effective(model, around, step, begun))
-        .or_else(|| unobservable(model, around, split, step))
-        .or_else(|| shared_breach::next_move(model, around, split, step))
-}
-
-/// The candidate has traffic and no pod that could answer it.
-fn pods_lost(model: &Model, around: &Around<'_>, candidate: &str) -> Option<Move> {
-    let workload = model.workload(candidate);
-    if around.candidate_weight == 0 || workload.ready > 0 {
-        return None;
-    }
-    let rollback = match workload.trouble {
-        Some(trouble) if trouble.kind == TroubleKind::CrashLoop => {
-            rollback(Outcome::RolledBack, "CrashLoop", trouble.message, around.now)
-        }
-        trouble => {
-            let why = trouble.map_or_else(|| "no pod is ready".to_owned(), |t| t.message);
-            if lost_before(model, candidate) >= LOSSES {
-                let message = format!("its pods were lost under traffic {} times: {why}", LOSSES + 1);
-                rollback(Outcome::RolledBack, "PodsLost", message, around.now)
-            } else {
-                rollback(
-                    Outcome::Withdrawn,
-                    "PodsLost",
-                    format!("{why}; it starts again from weight 0"),
-                    around.now,
-                )
-            }
-        }
-    };
-    Some(Move::Retreat(rollback))
-}
-
-/// A candidate that loses all its pods under traffic starts again so often, then it is rejected: an eviction is no fault
-/// of the revision, a habit is.
-const LOSSES: usize = 2;
-
-/// How often in a row this candidate was withdrawn for that.
-fn lost_before(model: &Model, candidate: &str) -> usize {
-    let history = model.status.history.iter();
-    history
-        .take_while(|r| r.revision == candidate && r.outcome == Outcome::Withdrawn && r.reason == "PodsLost")
-        .count()
-}
-
-fn not_effective(model: &Model, around: &Around<'_>, step: &StepStatus, begun: bool) -> Option<Move> {
-    let deadline = model.spec.progress_deadline;
-    if begun || model.status.phase == Phase::Paused || !around.over(&step.since, deadline) {
-        return None;
-    }
-    let candidate = model.status.candidate_revision.as_deref().unwrap_or_default();
-    let why = match (model.workload(candidate).trouble, around.effective) {
-        (Some(trouble), _) => trouble.message,
-        (None, Effective::Unaccepted { message }) => message.clone(),
-        _ => "its pods or the gateway did not follow".to_owned(),
-    };
-    let message = format!("weight {} was not effective within {deadline}: {why}", step.weight);
-    Some(Move::Retreat(rollback(Outcome::RolledBack, "WeightNotEffective", message, around.now)))
-}
-
-fn unobservable(model: &Model, around: &Around<'_>, split: &Split, step: &StepStatus) -> Option<Move> {
-    match (&model.judgement.observability, &step.unobservable_since) {
-        (Observability::No(_), None) => Some(Move::Observable(false)),
-        (Observability::Yes, Some(_)) => Some(Move::Observable(true)),
-        (Observability::No(why), Some(since)) if around.over(since, split.spec.analysis.hold_budget) => {
-            (split.spec.analysis.on_unobservable == OnUnobservable::Withdraw).then(|| {
-                let budget = split.spec.analysis.hold_budget;
-                let message = format!(
-                    "nothing could be measured for {budget} ({why}); it starts again when answers return"
-                );
-                Move::Retreat(rollback(Outcome::Withdrawn, "Unobservable", message, around.now))
-            })
-        }
-        _ => None,
-    }
-}
-
 fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let (step, canary) = (model.status.step.as_ref()?, around.canary()?);
     if let Some(index) = steps::reindex(canary, step) {
@@ -299,9 +211,14 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let no_traffic = step.weight == Percent::ZERO;
     let baked =
         if no_traffic { around.over(&start.since, rules.bake) } else { model.judgement.baked >= rules.bake };
-    let proven = no_traffic || model.judgement.pass;
+    let baked = baked || on(Mutant::BakeIgnored);
+    // Without traffic there is nothing to prove, but what follows must be measurable.
+    let measurable = !matches!(model.judgement.observability, Observability::No(_));
+    let proven = (no_traffic && measurable) || model.judgement.pass || on(Mutant::UndecidedPasses);
     if baked && proven && around.at_goal && around.effective.is_settled() && !around.held() {
-        let approved = !steps::needs_approval(canary, step.index) || step.approvals.contains(&step.index);
+        let approved = !steps::needs_approval(canary, step.index)
+            || step.approvals.contains(&step.index)
+            || on(Mutant::ApprovalIgnored);
         return Some(if approved { Move::Advance } else { Move::Pause(PauseReason::ApprovalMissing) });
     }
     let clock = if step.since.0 > start.since.0 { &step.since } else { &start.since };
@@ -309,6 +226,7 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
         return None;
     }
     Some(match around.split?.spec.analysis.on_inconclusive {
+        _ if on(Mutant::MaxDurationPasses) => Move::Advance,
         OnInconclusive::Pause => Move::Pause(PauseReason::Inconclusive),
         OnInconclusive::Rollback => {
             let message = format!("still undecided after {} at {}", rules.max_duration, step.weight);
@@ -354,45 +272,7 @@ fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(Move::Promote { warm: Some(left), why: "a newer revision is waiting" });
     }
     let effective = around.at_goal && around.effective.is_settled();
-    (effective && model.judgement.baked >= window && !around.held())
+    let baked = model.judgement.baked >= window || on(Mutant::WindowIgnored);
+    (effective && baked && !around.held())
         .then_some(Move::Promote { warm: None, why: "it met its SLOs at every step and at 100 %" })
-}
-
-/// Done once no proxy may still send the candidate anything and what it had is drained. A newer revision does not wait
-/// for a gateway that does not answer: the old candidate goes on draining beside it.
-fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
-    let status = &model.status;
-    let rollback = status.rollback.as_ref()?;
-    if around.candidate_weight > 0 {
-        return None;
-    }
-    let candidate = status.candidate_revision.as_deref();
-    let newer = model.latest.is_ok()
-        && model.wanted() != candidate
-        && model.wanted() != status.stable_revision.as_deref()
-        && model.wanted().is_some_and(|w| !model.is_rejected(w));
-    let drained = match (around.split, around.effective) {
-        (None, _) => around.over(&rollback.since, sizes::DRAIN),
-        (Some(split), Effective::Settled { since }) => {
-            around.now.duration_since((*since).max(rollback.since.0)) >= sizes::drain(split).signed()
-        }
-        (Some(_), _) => false,
-    };
-    (drained || newer).then_some(Move::Settle)
-}
-
-fn cancelled(around: &Around<'_>) -> Move {
-    let message = "its TrafficSplit was deleted in mid-trial".to_owned();
-    Move::Retreat(rollback(Outcome::Cancelled, "TrafficSplitDeleted", message, around.now))
-}
-
-fn superseded(around: &Around<'_>) -> Move {
-    let message = "a newer revision takes its place".to_owned();
-    Move::Retreat(rollback(Outcome::Superseded, "Superseded", message, around.now))
-}
-
-pub(super) fn rollback(outcome: Outcome, reason: &str, message: String, now: Timestamp) -> Rollback {
-    let mut message = message;
-    crate::api::conditions::truncate(&mut message, 512);
-    Rollback { outcome, reason: reason.to_owned(), message, slo: None, since: now.into() }
 }

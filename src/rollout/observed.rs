@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{evidence::Judgement, leftover::Leftover, requests::Request};
 use crate::{
     api::v1alpha1::{
-        Duration, ModelDeploymentSpec, ModelDeploymentStatus, TrafficSplitSpec, TrafficSplitStatus,
+        Duration, ModelDeploymentSpec, ModelDeploymentStatus, Phase, TrafficSplitSpec, TrafficSplitStatus,
     },
     revision::Refusal,
     route::RouteView,
@@ -151,6 +151,16 @@ impl Model {
             .find(|r| r.name == revision)
             .map(|r| r.version.clone())
             .unwrap_or_default()
+    }
+
+    /// While nothing is stable yet: the first revision, if people already reach it and the spec has moved on to another. It
+    /// is the stable one then, and the newer a candidate: nobody's traffic waits for pods that may never be ready.
+    pub fn serves_already(&self) -> Option<&str> {
+        let StableService::On(first) = &self.service else { return None };
+        let moved_on = self.wanted() != Some(first.as_str());
+        let is_first =
+            self.status.phase == Phase::Pending && self.status.latest_revision.as_ref() == Some(first);
+        (moved_on && is_first && self.workload(first).ready > 0).then_some(first.as_str())
     }
 
     /// The revision that should run: the spec's, or the last that was accepted while the spec cannot be run.

@@ -11,7 +11,10 @@
 //! | `RollingBack` | stable at 100 % written; waiting until effective and drained | rejected → `RolledBack`; superseded, set back → Stable; withdrawn → Preparing |
 //! | `RolledBack` | stable serves, the latest revision is rejected | new revision, retry → Preparing; spec set back → Stable |
 
-use crate::api::v1alpha1::{Duration, Outcome, PauseReason, Percent, Phase, Rollback};
+use crate::{
+    api::v1alpha1::{Duration, Outcome, PauseReason, Percent, Phase, Rollback},
+    mutant::{Mutant, on},
+};
 use jiff::Timestamp;
 
 /// One change of a model's state. A plan takes at most one, and writes it down before it acts on it (design §4.2).
@@ -126,6 +129,8 @@ pub fn on_trial(phase: Phase) -> bool {
 pub fn weight(phase: Phase, step: Percent, granted: Percent) -> Percent {
     match phase {
         Phase::Progressing => step,
+        Phase::Paused if on(Mutant::PauseRaises) => step,
+        Phase::RollingBack if on(Mutant::RollbackKeepsWeight) => step,
         Phase::Paused => granted,
         Phase::Watching => Percent::ALL,
         Phase::Pending | Phase::Stable | Phase::Preparing | Phase::RollingBack | Phase::RolledBack => {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, TrafficSplitStatus},
+    mutant::{Mutant, on},
     route::{self, Effective, RouteView, Share},
 };
 
@@ -150,6 +151,10 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     // Somebody may have a route of that name, which the watch on our own does not show.
     let creates = split.is_some_and(|s| s.route == Route::Absent) && !route.is_empty();
     let confirm = creates || raises || writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
+    let confirm = confirm && !on(Mutant::NoLiveRead);
+    if on(Mutant::RouteBeforeRecord) {
+        writes.sort_by_key(|write| !matches!(write, Write::Route(_)));
+    }
     let models = observed.models.iter().map(|m| m.name.clone()).zip(statuses).collect();
     Plan { writes, models, split: split_status, notices, confirm, urgent, next }
 }
@@ -165,6 +170,9 @@ fn turn(model: &Model, around: &Around<'_>) -> (ModelDeploymentStatus, Vec<Notic
         (_, Some(request)) => apply::handle(model, canary, request, around.now),
         (None, None) => (model.status.clone(), vec![]),
     };
+    if on(Mutant::CandidateSwapped) && status.step.as_ref().is_some_and(|s| s.entered.is_some()) {
+        status.candidate_revision = model.wanted().map(str::to_owned);
+    }
     if let Ok(latest) = &model.latest {
         status.latest_revision = Some(latest.revision.clone());
     }

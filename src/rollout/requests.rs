@@ -12,11 +12,15 @@ use super::{
     phase::{Move, on_trial},
     steps,
 };
-use crate::api::{
-    conditions::truncate,
-    v1alpha1::{
-        Canary, HandledRequest, ModelDeploymentStatus, Outcome, PauseReason, Phase, RequestOutcome, Rollback,
+use crate::{
+    api::{
+        conditions::truncate,
+        v1alpha1::{
+            Canary, HandledRequest, ModelDeploymentStatus, Outcome, PauseReason, Phase, RequestOutcome,
+            Rollback,
+        },
     },
+    mutant::{Mutant, on},
 };
 
 /// What stands before the verb in the annotation's key.
@@ -83,7 +87,10 @@ pub fn pending(annotations: &BTreeMap<String, String>, status: &ModelDeploymentS
     let mut found: Vec<Request> = annotations
         .iter()
         .filter_map(|(key, value)| key.strip_prefix(PREFIX).map(|verb| parse(verb, value)))
-        .filter(|r| !status.requests.iter().any(|h| h.verb == r.verb && h.value == r.value))
+        .filter(|r| {
+            on(Mutant::RequestHandledTwice)
+                || !status.requests.iter().any(|h| h.verb == r.verb && h.value == r.value)
+        })
         .collect();
     found.sort_by_key(|r| VERBS.iter().position(|(name, _)| *name == r.verb).unwrap_or(VERBS.len()));
     found

@@ -1,9 +1,10 @@
 //! A breach that the stable revision shares: nobody is blamed at once, but it is not held for ever either.
 
 use super::{
-    decide::{Around, rollback},
+    decide::Around,
     observed::{Model, Split},
     phase::Move,
+    retreat::rollback,
 };
 use crate::api::v1alpha1::{OnSharedBreach, Outcome, PauseReason, Phase, StepStatus};
 

@@ -9,11 +9,13 @@ use jiff::Timestamp;
 
 use super::{
     apply,
+    evidence::Observability,
     observed::{Model, Split},
     sizes, steps,
 };
 use crate::{
     api::v1alpha1::{Canary, ModelDeploymentStatus, Percent, Phase, RevisionUse},
+    mutant::{Mutant, on},
     route::{self, Effective, Portion, Share},
 };
 
@@ -60,7 +62,10 @@ pub fn idle(
                 RevisionUse::Candidate if status.phase == Phase::Preparing => {
                     named(&revision.name) || ready >= steps::replicas(canary, 0, model.full_size())
                 }
-                RevisionUse::Candidate if status.phase == Phase::Pending => ready >= model.full_size(),
+                RevisionUse::Candidate if status.phase == Phase::Pending => {
+                    ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady)
+                }
+                _ if on(Mutant::BreakBeforeMake) => false,
                 RevisionUse::Draining if sizes::is_drained(revision, Some(split), effective, now) => false,
                 RevisionUse::History => false,
                 _ => named(&revision.name),
@@ -96,7 +101,8 @@ fn portion(
     let called = |revision: &str| (revision.to_owned(), model.version_of(revision));
     let Some(stable) = status.stable_revision.as_deref() else {
         let first = status.latest_revision.as_deref().filter(|_| status.phase == Phase::Pending)?;
-        let ready = model.workload(first).ready >= model.full_size() && known.contains(first);
+        let enough = model.workload(first).ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady);
+        let ready = enough && (known.contains(first) || on(Mutant::FirstRouteUnknown));
         return (ready || live.contains_key(first)).then(|| Portion {
             weight: backend,
             stable: called(first),
@@ -151,10 +157,16 @@ fn guarded(
             .step
             .as_ref()
             .map_or(model.full_size(), |s| steps::replicas(canary, s.index, model.full_size()));
-        return if of_candidate >= need { goal } else { present };
+        let ready = of_candidate >= need
+            || on(Mutant::WeightBeforeReady)
+            || (on(Mutant::GuardOnlyAtFull) && goal < Percent::ALL);
+        return if ready { goal } else { present };
     }
     if goal < present {
-        let servable = of_stable > 0 && (of_stable >= of_candidate || of_stable >= model.full_size());
+        let enough = of_stable > 0 && (of_stable >= of_candidate || of_stable >= model.full_size());
+        let measured = model.judgement.observability == Observability::Yes;
+        let servable =
+            (enough || on(Mutant::RollbackToEmptyStable)) && (measured || !on(Mutant::RollbackNeedsMetrics));
         return if servable { goal } else { present };
     }
     goal

@@ -9,7 +9,8 @@ use super::{
     phase, steps,
 };
 use crate::{
-    api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, RevisionStatus, RevisionUse},
+    api::v1alpha1::{Duration, ModelDeploymentStatus, Percent, Phase, RevisionStatus, RevisionUse},
+    mutant::{Mutant, on},
     route::Effective,
 };
 
@@ -100,6 +101,14 @@ pub fn sizes(
         .map(|r| {
             let present = model.workload(&r.name);
             let replicas = match r.used {
+                RevisionUse::Stable if on(Mutant::StableShrinks) => Some(what_is_left(status, full)),
+                RevisionUse::Stable if on(Mutant::StableEndsAtFull) && status.phase == Phase::Watching => {
+                    Some(0)
+                }
+                RevisionUse::Stable if on(Mutant::AutoscalerIgnored) && present.desired > 0 => {
+                    Some(present.desired)
+                }
+                RevisionUse::Warm if on(Mutant::WarmNotKept) => Some(0),
                 RevisionUse::Stable | RevisionUse::Warm => Some(full),
                 RevisionUse::Candidate => Some(candidate(model, status, split, present.desired)),
                 RevisionUse::Draining if is_drained(r, split, effective, now) => Some(0),
@@ -112,6 +121,12 @@ pub fn sizes(
             Size { revision: r.name.clone(), replicas }
         })
         .collect()
+}
+
+/// What the stable revision would need if it had to carry no more than the candidate leaves it (a mutant's view).
+fn what_is_left(status: &ModelDeploymentStatus, full: i32) -> i32 {
+    let taken = status.step.as_ref().filter(|s| s.entered.is_some()).map_or(Percent::ZERO, |s| s.weight);
+    full - full * (taken.ppm() / 1000) / 1000
 }
 
 /// The candidate's size: its step's; never less than it has while it may have traffic.
@@ -145,8 +160,12 @@ pub fn is_drained(
     now: Timestamp,
 ) -> bool {
     let Some(lost) = revision.since.as_ref().map(|s| s.0) else { return false };
+    if on(Mutant::NoDrain) {
+        return true;
+    }
     let since = match (split, effective) {
         (None, _) => lost,
+        _ if on(Mutant::DrainFromWrite) => lost,
         (Some(split), Effective::Settled { since }) => {
             if split.route.live().is_some_and(|view| view.shares.contains_key(&revision.name)) {
                 return false;
@@ -175,10 +194,11 @@ pub fn stable_service(model: &Model, status: &ModelDeploymentStatus) -> Option<S
     if model.service == StableService::Taken {
         return None;
     }
+    let early = status.candidate_revision.clone().filter(|_| on(Mutant::ServiceMovesEarly));
     if let Some(stable) = &status.stable_revision {
-        return Some(stable.clone());
+        return Some(early.unwrap_or_else(|| stable.clone()));
     }
     let first = status.latest_revision.as_ref().filter(|_| status.phase == Phase::Pending)?;
-    let selected = model.service == StableService::On(first.clone());
+    let selected = model.service == StableService::On(first.clone()) || on(Mutant::ServiceMovesEarly);
     (selected || model.workload(first).ready >= model.full_size()).then(|| first.clone())
 }

@@ -12,18 +12,23 @@ use crate::{
         },
         v1alpha1::{ModelDeploymentStatus, PauseReason, Percent, Phase, RevisionUse, SloStatus, VerdictWord},
     },
+    mutant::{Mutant, on},
     revision::{MODEL_LABEL, Refusal},
     route::Effective,
 };
 
 /// Fills in everything of a model's status that follows from the rest of it.
 pub fn model(model: &Model, status: &mut ModelDeploymentStatus, around: &Around<'_>) {
-    status.observed_generation = model.generation;
+    status.observed_generation =
+        model.generation - i64::from(on(Mutant::GenerationLags) && model.generation > 1);
     status.selector = format!("{MODEL_LABEL}={}", model.name);
     let serving = [RevisionUse::Stable, RevisionUse::Candidate];
     status.replicas = status.revisions.iter().filter(|r| serving.contains(&r.used)).map(|r| r.replicas).sum();
     analysis(model, status);
     status.message = sentence(model, status, around);
+    if on(Mutant::Heartbeat) {
+        status.message = around.now.to_string();
+    }
     truncate(&mut status.message, 1024);
     let (generation, now) = (model.generation, around.now);
     let mut put = |kind, state| conditions::set(&mut status.conditions, kind, state, generation, now);
@@ -117,7 +122,7 @@ fn ready(model: &Model, status: &ModelDeploymentStatus) -> State {
     let Some(stable) = &status.stable_revision else {
         return State::no("NothingServes", status.message.clone());
     };
-    if model.workload(stable).ready > 0 {
+    if model.workload(stable).ready > 0 || on(Mutant::ReadyWhileDown) {
         return State::yes("Serving", format!("revision {stable} serves"));
     }
     let candidate = status.candidate_revision.as_ref().filter(|c| model.workload(c).ready > 0);

@@ -10,14 +10,18 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{Acceptance, RouteView, TOTAL};
-use crate::api::v1alpha1::{Duration, Percent, RevisionShare, RouteStatus};
+use crate::{
+    api::v1alpha1::{Duration, Percent, RevisionShare, RouteStatus},
+    mutant::{Mutant, on},
+};
 
 /// Whether the live route's weights are effective.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effective {
     /// They are: no data plane applies anything older.
     Settled {
-        /// When all parents were first seen to have accepted them.
+        /// Since when: a propagation allowance after all parents were first seen to have accepted them. What must last
+        /// from then on (a drain, a bake) has not begun before.
         since: Timestamp,
     },
     /// Every parent has accepted; proxies may still apply the weights before.
@@ -62,8 +66,9 @@ pub fn effective(
         Acceptance::Accepted => {}
     }
     let since = memory.filter(|memory| recalls(memory, view, now)).map_or(now, |memory| memory.since.0);
-    let until = since.saturating_add(propagation.signed()).unwrap_or(Timestamp::MAX);
-    if now >= until { Effective::Settled { since } } else { Effective::Waiting { until } }
+    let allowance = if on(Mutant::NoPropagation) { Duration::default() } else { propagation };
+    let until = since.saturating_add(allowance.signed()).unwrap_or(Timestamp::MAX);
+    if now >= until { Effective::Settled { since: until } } else { Effective::Waiting { until } }
 }
 
 /// What `TrafficSplit.status.route` should hold: the memory while it is of the live route or the route is not accepted

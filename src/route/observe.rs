@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{HTTPRoute, ParentReference, ParentStatus, Rule, render::IDLE_HEADER};
-use crate::api::conditions::truncate;
+use crate::{
+    api::conditions::truncate,
+    mutant::{Mutant, on},
+};
 
 /// A live route as far as rollouts care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,7 @@ pub enum Acceptance {
 #[must_use]
 pub fn observe(live: &HTTPRoute) -> RouteView {
     let generation = live.metadata.generation.unwrap_or(0);
+    let awaited = if on(Mutant::StaleAcceptance) { 0 } else { generation };
     let mut shares = BTreeMap::new();
     let is_idle = |rule: &&Rule| rule.matches.iter().flat_map(|m| &m.headers).any(|h| h.name == IDLE_HEADER);
     for backend in live.spec.rules.iter().filter(|rule| !is_idle(rule)).flat_map(|rule| &rule.backend_refs) {
@@ -53,12 +57,8 @@ pub fn observe(live: &HTTPRoute) -> RouteView {
     }
     let namespace = live.metadata.namespace.as_deref().unwrap_or_default();
     let reported: &[ParentStatus] = live.status.as_ref().map_or(&[], |status| &status.parents);
-    let words: Vec<Acceptance> = live
-        .spec
-        .parent_refs
-        .iter()
-        .map(|parent| of_parent(parent, reported, namespace, generation))
-        .collect();
+    let words: Vec<Acceptance> =
+        live.spec.parent_refs.iter().map(|parent| of_parent(parent, reported, namespace, awaited)).collect();
     let refused = words.iter().find(|word| matches!(word, Acceptance::Refused { .. }));
     let pending = words.iter().find(|word| matches!(word, Acceptance::Pending { .. }));
     let acceptance = refused.or(pending).cloned().unwrap_or_else(|| match live.spec.parent_refs[..] {
@@ -105,7 +105,11 @@ fn of_parent(
         entry.conditions.iter().any(holds)
     };
     let all = entries.iter().all(|entry| says_yes(entry, "Accepted") && says_yes(entry, "ResolvedRefs"));
-    if all && !entries.is_empty() { Acceptance::Accepted } else { Acceptance::Pending { parent: name } }
+    if (all && !entries.is_empty()) || on(Mutant::AcceptanceNotAwaited) {
+        Acceptance::Accepted
+    } else {
+        Acceptance::Pending { parent: name }
+    }
 }
 
 /// The same parent, however its namespace and a Service's group are written.

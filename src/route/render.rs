@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{ParentRef, RouteMatch, Timeouts, TrafficSplit},
+    mutant::{Mutant, on},
     workload::covers,
 };
 
@@ -108,8 +109,8 @@ pub(super) fn parent(given: &ParentRef) -> ParentReference {
 /// The rule for the traffic; none while nobody has any.
 fn traffic_rule(split: &TrafficSplit, shares: &[Share]) -> Option<Rule> {
     let asked = &split.spec.route.http_route;
-    let backend_refs: Vec<BackendRef> =
-        shares.iter().filter(|share| share.weight > 0).map(backend_ref).collect();
+    let listed = |share: &&Share| share.weight > 0 || on(Mutant::ZeroWeightListed);
+    let backend_refs: Vec<BackendRef> = shares.iter().filter(listed).map(backend_ref).collect();
     let matches = match &asked.matches[..] {
         [] => vec![Match::default()],
         given => given.iter().map(route_match).collect(),

@@ -1,6 +1,9 @@
 //! Splits a whole into integer weights: backends among each other, then each backend's candidate and stable revision.
 
-use crate::api::v1alpha1::Percent;
+use crate::{
+    api::v1alpha1::Percent,
+    mutant::{Mutant, on},
+};
 
 /// What all weights of a route sum to: 0.01 % is the least share.
 pub const TOTAL: i32 = 10_000;
@@ -40,7 +43,8 @@ pub fn shares(portions: &[Portion]) -> Vec<Share> {
     for (portion, weight) in portions.iter().zip(apportion(&parts, TOTAL)) {
         let candidate = portion.candidate.as_ref().map_or(0, |(.., share)| part(weight, *share));
         let (revision, version) = portion.stable.clone();
-        shares.push(Share { revision, version, weight: weight - candidate });
+        let taken = if on(Mutant::WeightsDoNotSum) { candidate / 2 } else { candidate };
+        shares.push(Share { revision, version, weight: weight - taken });
         if let Some((revision, version, _)) = portion.candidate.clone() {
             shares.push(Share { revision, version, weight: candidate });
         }

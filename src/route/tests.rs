@@ -214,7 +214,7 @@ fn weights_are_effective_an_allowance_after_they_were_seen_accepted() {
     let memory = remember(&view, None, at(100));
     assert_eq!(memory.as_ref().unwrap().shares[0].weight.to_string(), "95%");
     assert_eq!(effective(&view, memory.as_ref(), TEN, at(109)), Effective::Waiting { until: at(110) });
-    assert_eq!(effective(&view, memory.as_ref(), TEN, at(110)), Effective::Settled { since: at(100) });
+    assert_eq!(effective(&view, memory.as_ref(), TEN, at(110)), Effective::Settled { since: at(110) });
     assert_eq!(remember(&view, memory.as_ref(), at(110)), memory);
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::{
         apps::v1::{ControllerRevision, Deployment, DeploymentSpec},
-        core::v1::{Service, ServicePort, ServiceSpec},
+        core::v1::{PodTemplateSpec, Service, ServicePort, ServiceSpec},
     },
     apimachinery::pkg::{
         apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
@@ -17,6 +17,7 @@ use kube::Resource;
 
 use crate::{
     api::v1alpha1::ModelDeployment,
+    mutant::{Mutant, on},
     revision::{MODEL_LABEL, REVISION_LABEL, Snapshot, labels},
 };
 
@@ -53,17 +54,26 @@ pub fn deployment(owner: &Owner, snapshot: &Snapshot, replicas: i32) -> Deployme
     Deployment {
         metadata: metadata(owner, snapshot, &snapshot.revision),
         spec: Some(DeploymentSpec {
-            replicas: Some(replicas),
+            replicas: Some(replicas).filter(|_| !on(Mutant::ImplicitOne)),
             revision_history_limit: Some(0),
             selector: LabelSelector {
                 match_labels: Some(selector(owner, snapshot)),
                 match_expressions: None,
             },
-            template: snapshot.pod_template.clone(),
+            template: template(snapshot, replicas),
             ..DeploymentSpec::default()
         }),
         status: None,
     }
+}
+
+fn template(snapshot: &Snapshot, replicas: i32) -> PodTemplateSpec {
+    let mut template = snapshot.pod_template.clone();
+    if on(Mutant::TemplateOfSize) {
+        let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+        annotations.insert("seatrial.dev/size".to_owned(), replicas.to_string());
+    }
+    template
 }
 
 /// The revision's own Service, which routes send its share to. It never points elsewhere.
@@ -100,12 +110,20 @@ fn service_named(owner: &Owner, snapshot: &Snapshot, name: &str) -> Service {
         metadata: metadata(owner, snapshot, name),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
-            selector: Some(selector(owner, snapshot)),
+            selector: Some(if on(Mutant::SharedSelector) {
+                shared(owner)
+            } else {
+                selector(owner, snapshot)
+            }),
             ports: Some(ports.collect()),
             ..ServiceSpec::default()
         }),
         status: None,
     }
+}
+
+fn shared(owner: &Owner) -> BTreeMap<String, String> {
+    BTreeMap::from([(MODEL_LABEL.to_owned(), owner.name.clone())])
 }
 
 fn selector(owner: &Owner, snapshot: &Snapshot) -> BTreeMap<String, String> {
@@ -120,14 +138,16 @@ fn metadata(owner: &Owner, snapshot: &Snapshot, name: &str) -> ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(owner.namespace.clone()),
         labels: Some(labels(&owner.name, &snapshot.revision, &snapshot.version)),
-        owner_references: Some(vec![OwnerReference {
-            api_version: ModelDeployment::api_version(&()).into_owned(),
-            kind: ModelDeployment::kind(&()).into_owned(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]),
+        owner_references: (!on(Mutant::MissingOwner)).then(|| {
+            vec![OwnerReference {
+                api_version: ModelDeployment::api_version(&()).into_owned(),
+                kind: ModelDeployment::kind(&()).into_owned(),
+                name: owner.name.clone(),
+                uid: owner.uid.clone(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]
+        }),
         ..ObjectMeta::default()
     }
 }

@@ -15,4 +15,7 @@
 //! `seatrial simulate` a user's `TrafficSplit`.
 
 pub mod api_server;
+pub mod cluster;
 pub mod history;
+pub mod plant;
+pub mod setting;

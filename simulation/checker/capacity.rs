@@ -1,0 +1,196 @@
+//! Pods: how many, until when, and which Services select them.
+
+use std::time::Duration;
+
+use seatrial::{
+    api::v1alpha1::{Phase, RevisionUse},
+    world::history::{Change, Key},
+};
+
+use super::{
+    findings::Findings,
+    tracks::{DRAIN, Deployment, Model, Split, Step, Track},
+    trial::least_full,
+    world::World,
+};
+
+/// A Deployment that the operator made smaller or deleted.
+struct Cut<'t, 'a> {
+    key: &'a Key,
+    change: &'a Change,
+    from: i64,
+    to: i64,
+    model_key: &'a Key,
+    track: &'t Track<'a, Model>,
+    model: &'t Model,
+}
+
+impl Cut<'_, '_> {
+    fn told(&self) -> String {
+        format!("{} cut {} from {} to {} pods", self.change.by, self.key.name, self.from, self.to)
+    }
+}
+
+fn cuts<'t, 'a>(world: &'t World<'a>) -> Vec<Cut<'t, 'a>> {
+    let mut found = vec![];
+    for (key, track) in &world.deployments {
+        for step in track.steps().filter(|s| s.ours) {
+            let Step { before: Some(before), after, change, .. } = step else { continue };
+            let (from, to) = (size(before), after.map_or(0, size));
+            let model = Key::new("ModelDeployment", &key.namespace, &before.model);
+            let Some((model_key, track)) = world.models.get_key_value(&model) else { continue };
+            let Some(model) = track.at(change.revision) else { continue };
+            if to < from {
+                found.push(Cut { key, change, from, to, model_key, track, model });
+            }
+        }
+    }
+    found
+}
+
+fn size(deployment: &Deployment) -> i64 {
+    deployment.replicas.unwrap_or(1)
+}
+
+/// S4 (after every revision). The operator never makes the stable revision, or one that is kept warm for a rollback, smaller
+/// than full size (which is the user's or an autoscaler's: the smallest that could be read counts).
+pub fn s4_stable_capacity(world: &World<'_>, out: &mut Findings) {
+    for cut in cuts(world) {
+        let status = &cut.model.status;
+        let stable = status.stable_revision.as_ref() == Some(&cut.key.name);
+        let warm = status.revisions.iter().any(|r| r.name == cut.key.name && r.used == RevisionUse::Warm);
+        if !stable && !warm {
+            continue;
+        }
+        let full = cut.track.during(world.read_from(cut.change), cut.change.revision).flatten();
+        let full = full.map(|m| i64::from(m.spec.full_size())).min().unwrap_or(0);
+        let role = if stable { "stable" } else { "warm" };
+        out.expect(cut.to >= full, cut.change, || {
+            format!("{}, but it is {role} and full size is {full}", cut.told())
+        });
+    }
+    for write in super::trial::turns(world) {
+        let status = &write.after.status;
+        let trial =
+            matches!(status.phase, Phase::Progressing | Phase::Paused | Phase::Watching | Phase::RollingBack);
+        let Some(stable) = status.stable_revision.as_ref().filter(|_| trial) else { continue };
+        let since = write.change.at.saturating_sub(Duration::from_mins(1));
+        let full = write.track.during(since, write.change.revision).flatten();
+        let full = full.map(|m| i64::from(m.spec.full_size())).min().unwrap_or(0);
+        let track = world.deployment(&write.key.namespace, stable);
+        let Some(track) = track.filter(|_| world.calm(since, write.change.at)) else { continue };
+        let most = track.during(since, write.change.revision).flatten().map(size).max().unwrap_or(0);
+        out.expect(most >= full, write.change, || {
+            format!(
+                "the stable revision {stable} has {most} pods in phase {:?}, full size is {full}",
+                status.phase
+            )
+        });
+    }
+}
+
+/// S16 (after every revision). No pod ends because of us until the data plane has sent its revision nothing for as long as a
+/// request may take. Effective is what the proxies applied. A smaller size that the user asked for ends pods by the user's
+/// will. Sharpened: the Service `<name>` counts like a proxy: callers in the cluster use it.
+pub fn s16_drain(world: &World<'_>, out: &mut Findings) {
+    for cut in cuts(world) {
+        let (namespace, name, at) = (cut.key.namespace.as_str(), cut.key.name.as_str(), cut.change.at);
+        let from = world.read_from(cut.change);
+        if cut.to >= least_full(cut.track, from, cut.change.revision) {
+            continue;
+        }
+        let drain = drain(world, cut.model_key, cut.change, from);
+        let carried = world.carried.get(&(namespace, name)).and_then(|c| c.last_carried(at));
+        let quiet = carried.is_none_or(|last| at >= last + drain);
+        out.expect(quiet, cut.change, || {
+            let last = carried.unwrap_or_default().as_secs_f64();
+            format!(
+                "{}; a proxy sent to it until {last:.3} s, its requests need {} s from then",
+                cut.told(),
+                drain.as_secs_f64()
+            )
+        });
+        let selected = last_selected(world, cut.model_key, name, at);
+        out.expect(selected.is_none_or(|last| at >= last + drain), cut.change, || {
+            let last = selected.unwrap_or_default().as_secs_f64();
+            format!("{}; Service {} selected it until {last:.3} s", cut.told(), cut.model_key.name)
+        });
+    }
+    failed_after_end(world, out);
+}
+
+/// As the users saw it: a request that failed at a revision whose pods were told to end, or are gone, while its model is not.
+fn failed_after_end(world: &World<'_>, out: &mut Findings) {
+    for served in world.input.served.iter().filter(|s| s.failed > 0) {
+        let Some(track) = world.deployment(&served.route.namespace, &served.backend) else { continue };
+        let Some((key, model)) = world.model_of(&served.route.namespace, &served.backend) else { continue };
+        let begun = served.at.saturating_sub(Duration::from_secs(1));
+        let alive = model.when(served.at).is_some() && model.when(begun).is_some();
+        let ours = track
+            .states
+            .iter()
+            .rfind(|s| s.change.at <= served.at)
+            .is_some_and(|s| s.value.as_ref().is_none_or(|d| d.replicas == Some(0)));
+        let cut = track.steps().any(|s| s.ours && s.after.is_none_or(|d| d.replicas == Some(0)));
+        out.armed();
+        if alive && ours && cut {
+            out.missed(
+                served.at,
+                format!(
+                    "{} requests of {} failed at {}, whose pods we ended",
+                    served.failed, key.name, served.backend
+                ),
+            );
+        }
+    }
+}
+
+fn drain(world: &World<'_>, model: &Key, change: &Change, from: Duration) -> Duration {
+    let Some((key, split)) = world.split_of(model, change.revision) else { return DRAIN };
+    let before = world.splits.get(key).and_then(|t| t.when(from)).map(Split::drain);
+    before.map_or_else(|| split.drain(), |d| d.min(split.drain()))
+}
+
+/// When, up to a moment, Service `<name>` last selected a revision.
+fn last_selected(world: &World<'_>, model: &Key, revision: &str, at: Duration) -> Option<Duration> {
+    let track = world.services.get(&Key::new("Service", &model.namespace, &model.name))?;
+    let end = track.states.partition_point(|s| s.change.at <= at);
+    let selects = |s: &super::tracks::State<'_, super::tracks::Service>| {
+        s.value.as_ref().is_some_and(|v| v.revision == revision)
+    };
+    let last = track.states[..end].iter().rposition(selects)?;
+    Some(track.states[..end].get(last + 1).map_or(at, |s| s.change.at))
+}
+
+/// S5 (after every revision). The selector of a revision's own Service never changes. The Service `<name>` moves only to the
+/// stable revision or, while nothing has ever served, to the first one at full size.
+pub fn s5_no_repointing(world: &World<'_>, out: &mut Findings) {
+    for (key, track) in &world.services {
+        let model = world.models.get_key_value(&Key::new("ModelDeployment", &key.namespace, &key.name));
+        for step in track.steps().filter(|s| s.ours) {
+            let (Some(after), change) = (step.after, step.change) else { continue };
+            let Some((_, models)) = model else {
+                let same = step.before.is_none_or(|b| b.selector == after.selector);
+                out.expect(same && after.revision == key.name, change, || {
+                    format!("Service {} was pointed at {}: it stands for {0} alone", key.name, after.selector)
+                });
+                continue;
+            };
+            if step.before.is_some_and(|b| b.revision == after.revision) {
+                continue;
+            }
+            let Some(now) = models.at(change.revision) else { continue };
+            let from = world.read_from(change);
+            let stable = now.status.stable_revision.as_ref() == Some(&after.revision);
+            let ready = world.most_ready(&key.namespace, &after.revision, from, change.revision);
+            let full = least_full(models, from, change.revision);
+            let first = now.status.stable_revision.is_none() && ready >= full;
+            out.expect(stable || first, change, || {
+                format!(
+                    "Service {} was pointed at {}, which is not stable and has {ready} of {full} pods ready",
+                    key.name, after.revision
+                )
+            });
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What must happen in the end, and how soon.
+
+use std::time::Duration;
+
+use seatrial::{
+    api::v1alpha1::{Outcome, Phase, RevisionUse},
+    world::history::Key,
+};
+
+use super::{
+    findings::Findings,
+    input::Quality,
+    steps::is_refused,
+    tracks::{Model, Split, Track, millis},
+    trial::turns,
+    world::World,
+};
+
+/// Since when nothing disturbs this world any more.
+fn calm_since(world: &World<'_>) -> Duration {
+    world.input.facts.quiet_since.max(world.input.facts.faults_end)
+}
+
+/// When every rollout of this world has surely ended.
+fn settled_at(world: &World<'_>) -> Duration {
+    let facts = &world.input.facts;
+    let settle = if facts.settle > Duration::ZERO { facts.settle } else { longest(world) };
+    calm_since(world) + settle
+}
+
+/// Whether everything that this world will ever come to has come: that time is over, or nothing has changed for long.
+fn is_over(world: &World<'_>) -> bool {
+    let end = world.input.facts.end;
+    let last = world.input.changes.iter().rfind(|c| c.key.kind != "Lease").map_or(Duration::ZERO, |c| c.at);
+    let ended = |track: &Track<'_, Model>| {
+        use Phase::{Paused, Pending, RolledBack, Stable};
+        track.last().is_none_or(|m| matches!(m.status.phase, Paused | Pending | RolledBack | Stable))
+    };
+    let still =
+        end > last.max(calm_since(world)) + Duration::from_secs(15) && world.models.values().all(ended);
+    still || end >= settled_at(world)
+}
+
+/// The longest that a rollout takes by what the specs say, two in a row.
+fn longest(world: &World<'_>) -> Duration {
+    let deadline = world
+        .models
+        .values()
+        .filter_map(Track::last)
+        .map(|m| millis(m.spec.progress_deadline.millis()))
+        .max();
+    let canaries = world.splits.values().filter_map(Track::last).map(|s| {
+        let canary = &s.spec.strategy.canary;
+        let steps: i64 = canary.steps.iter().map(|s| s.max_duration.millis()).sum();
+        millis(steps + canary.rollback_window.millis() * 2 + s.spec.analysis.hold_budget.millis())
+    });
+    (deadline.unwrap_or_default() + canaries.max().unwrap_or_default() + Duration::from_mins(10)) * 2
+}
+
+/// L1. What is asked for comes true and stays: when the world has long been calm, every model has observed its generation and
+/// is at an end (stable on its latest revision, rejected, or paused with a reason); its route says so and the proxies apply
+/// it; the stable revision has full size, the others none; Service `<name>` selects it. (That it stays so: S21.)
+pub fn l1_eventually_stable(world: &World<'_>, out: &mut Findings) {
+    let end = world.input.facts.end;
+    if !is_over(world) {
+        return;
+    }
+    for (key, track) in &world.models {
+        let Some(model) = track.last().filter(|_| !world.input.facts.broken.contains(key)) else { continue };
+        if model.deleting {
+            continue;
+        }
+        out.armed();
+        if let Some(wrong) = unsettled(world, key, model) {
+            out.missed(end, format!("{} ({:?}) has not settled: {wrong}", key.name, model.status.phase));
+        }
+    }
+}
+
+fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
+    let status = &model.status;
+    if status.observed_generation != model.generation {
+        return Some(format!("generation {} is not observed", model.generation));
+    }
+    let split = world.split_of(key, u64::MAX);
+    let held = split.is_some_and(|(_, s)| is_refused(&s.status.conditions)) || is_refused(&status.conditions);
+    let rejected = |name: &Option<String>| status.rejected.iter().any(|r| Some(&r.revision) == name.as_ref());
+    let quality = status.candidate_version.as_ref().or(model.spec.model.as_ref().map(|m| &m.version));
+    let never = quality.and_then(|v| world.input.facts.versions.get(v));
+    let ends = match status.phase {
+        Phase::Stable => status.latest_revision == status.stable_revision || held,
+        Phase::RolledBack => rejected(&status.latest_revision),
+        Phase::Paused => status.pause.is_some(),
+        Phase::Pending => held || matches!(never, Some(Quality::NeverReady | Quality::Crashing)),
+        // Nobody is to blame: without requests nothing can be proven, and a broken stable cannot be returned to.
+        _ => held || world.input.facts.rate == 0.0 || !servable(world, key, model),
+    };
+    if !ends {
+        return Some(format!(
+            "latest {:?}, stable {:?}: {}",
+            status.latest_revision, status.stable_revision, status.message
+        ));
+    }
+    if !matches!(status.phase, Phase::Stable | Phase::RolledBack) {
+        return None;
+    }
+    wrong_objects(world, key, model, split)
+}
+
+fn servable(world: &World<'_>, key: &Key, model: &Model) -> bool {
+    let Some(stable) = &model.status.stable_revision else { return false };
+    world.deployment(&key.namespace, stable).and_then(Track::last).is_some_and(|d| d.ready > 0)
+}
+
+fn wrong_objects(
+    world: &World<'_>,
+    key: &Key,
+    model: &Model,
+    split: Option<(&Key, &Split)>,
+) -> Option<String> {
+    let stable = model.status.stable_revision.as_ref()?;
+    let namespace = key.namespace.as_str();
+    for (child, track) in world.deployments.iter().filter(|(k, _)| k.namespace == namespace) {
+        let Some(deployment) = track.last().filter(|d| d.model == key.name) else { continue };
+        let size = deployment.replicas.unwrap_or(1);
+        let warm = model.status.revisions.iter().any(|r| r.name == child.name && r.used == RevisionUse::Warm);
+        let full = i64::from(model.spec.full_size());
+        if child.name == *stable && size != full {
+            return Some(format!("stable {stable} has {size} pods, full size is {full}"));
+        }
+        let draining =
+            model.status.revisions.iter().any(|r| r.name == child.name && r.used == RevisionUse::Draining);
+        if child.name != *stable && size != 0 && !warm && !(draining && is_young(world)) {
+            return Some(format!("{} still has {size} pods", child.name));
+        }
+    }
+    let service = world.services.get(&Key::new("Service", namespace, &key.name)).and_then(Track::last);
+    let ours = service.filter(|s| s.owner.as_ref().is_some_and(|(_, uid)| *uid == model.uid));
+    if ours.is_some_and(|s| s.revision != *stable) {
+        return Some(format!("Service {} selects {}", key.name, ours.map_or("", |s| s.revision.as_str())));
+    }
+    let (split, spec) = split?;
+    let route = world.routes.get(&Key::new("HTTPRoute", namespace, &split.name)).and_then(Track::last)?;
+    let mine = |name: &&String| name.rsplit_once('-').is_some_and(|(m, _)| m == key.name);
+    let shares: Vec<&String> = route.shares.keys().filter(mine).collect();
+    let ours = route.owner.as_ref().is_some_and(|(_, uid)| *uid == spec.uid);
+    if ours && shares != [stable] && servable(world, key, model) {
+        return Some(format!("its route sends to {shares:?}, not to {stable}"));
+    }
+    let late = world.input.applied.is_empty() || !world.input.facts.deaf.is_empty();
+    for name in world.carried.keys().filter(|(n, name)| *n == namespace && !late && *name != stable) {
+        let own = name.1.rsplit_once('-').is_some_and(|(m, _)| m == key.name);
+        if own && world.effective(namespace, name.1, world.input.facts.end) > 0 {
+            return Some(format!("a proxy still sends to {}", name.1));
+        }
+    }
+    None
+}
+
+/// Whether so little time has gone by since the last change that a drain may still be under way.
+fn is_young(world: &World<'_>) -> bool {
+    let last = world.input.changes.iter().rfind(|c| c.key.kind != "Lease").map_or(Duration::ZERO, |c| c.at);
+    world.input.facts.end < last + Duration::from_secs(60)
+}
+
+/// L3. After a crash somebody goes on: within twenty seconds after the end of the time without a leader the operator reads or
+/// writes again. (That the same step goes on, none skipped or repeated: S7, S25.)
+pub fn l3_resumes(world: &World<'_>, out: &mut Findings) {
+    let facts = &world.input.facts;
+    for span in &facts.absent {
+        let mut limit = span.until + Duration::from_secs(20);
+        limit += world.hindered(span.until, limit);
+        let crashed = facts.crashes.iter().any(|at| *at >= span.from && *at <= span.until);
+        if !crashed || limit > facts.end || world.input.requests.is_empty() {
+            continue;
+        }
+        out.armed();
+        let back =
+            world.input.requests.iter().any(|r| r.sent >= span.from && r.sent <= limit && r.code.is_some());
+        if !back {
+            out.missed(limit, format!("nobody went on after the crash at {:.3} s", span.from.as_secs_f64()));
+        }
+    }
+}
+
+/// L4. A healthy candidate finishes: in a calm world with requests, a good version is not rolled back for a breach, and is
+/// stable in the end if it is what the spec asks for (unless somebody aborted, paused or cancelled it, or its pods were
+/// lost: those have reasons of their own).
+pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
+    let facts = &world.input.facts;
+    let good = |version: &str| facts.versions.get(version).is_none_or(|q| *q == Quality::Good);
+    for turn in turns(world) {
+        let (before, after) = (&turn.before.status, &turn.after.status);
+        let Some(record) = after.history.first().filter(|r| before.history.first() != Some(r)) else {
+            continue;
+        };
+        let breach = record.outcome == Outcome::RolledBack && record.reason == "Breach";
+        out.expect(!breach || !good(&record.version), turn.change, || {
+            format!("good version {} was rolled back: {}", record.version, record.message)
+        });
+    }
+    if !is_over(world) || facts.rate <= 0.0 {
+        return;
+    }
+    for (key, track) in &world.models {
+        let Some(model) = track.last().filter(|_| !facts.broken.contains(key)) else { continue };
+        let Some(version) = model.spec.model.as_ref().map(|m| m.version.as_str()) else { continue };
+        let split = world.split_of(key, u64::MAX);
+        let held = split.is_some_and(|(_, s)| is_refused(&s.status.conditions))
+            || is_refused(&model.status.conditions);
+        let excused = model.status.pause.is_some()
+            || held
+            || model
+                .status
+                .rejected
+                .iter()
+                .any(|r| Some(&r.revision) == model.status.latest_revision.as_ref());
+        if !good(version) || excused || model.deleting {
+            continue;
+        }
+        out.armed();
+        let stable = model.status.stable_version.as_deref() == Some(version);
+        if !stable {
+            out.missed(
+                facts.end,
+                format!(
+                    "good version {version} of {} is not stable: {:?}, {}",
+                    key.name, model.status.phase, model.status.message
+                ),
+            );
+        }
+    }
+}
+
+/// L8. After a gap (watches dropped, stalled, 410) the cache is right again: 330 seconds after the faults every object that
+/// nobody has touched since has been observed.
+pub fn l8_cache_recovers(world: &World<'_>, out: &mut Findings) {
+    let facts = &world.input.facts;
+    let usual = facts.faults_end + Duration::from_secs(330);
+    let limit = if is_over(world) { usual.min(facts.end) } else { usual };
+    if facts.faults.is_empty() || limit > facts.end {
+        return;
+    }
+    for (key, track) in &world.models {
+        let touched =
+            track.states.iter().any(|s| !s.ours && s.change.at > facts.faults_end && s.change.at <= limit);
+        let Some(model) = track.when(limit).filter(|_| !touched && !facts.broken.contains(key)) else {
+            continue;
+        };
+        out.armed();
+        if model.status.observed_generation != model.generation {
+            out.missed(
+                limit,
+                format!("generation {} of {} was never seen after the faults", model.generation, key.name),
+            );
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `make sim`: the real controllers in a deterministic world that fails, thousands of rollouts a minute.
+//!
+//! ```text
+//! scenario  a seed → models, users' deeds, actors, faults      (data; a failing one is made smaller)
+//! seed      one thread, paused time: two replicas + the plant  → history
+//! checker   history → violations
+//! ```
+//!
+//! `SEEDS=20000 FROM=1` says which seeds; `SEED=n` replays one and tells its history. `plans` goes through the systematic
+//! plans instead. Exit code 1 when an invariant was violated or a replay differed.
+
+#[allow(dead_code, reason = "the checker tells more than the table shows")]
+mod checker;
+mod draw;
+mod entropy;
+mod faults;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod objects;
+mod plans;
+mod plant;
+mod regressions;
+mod replica;
+mod report;
+mod requests;
+mod scenario;
+mod seed;
+mod shrink;
+mod stage;
+mod story;
+
+use std::{
+    env,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use report::{Report, cpu_time};
+use scenario::Scenario;
+
+/// Seeds when nobody says how many: those of `make test`.
+const SEEDS: u64 = 5000;
+/// Every so many seeds, one is run twice.
+const TWICE: u64 = 50;
+/// After so many failing seeds the run ends: they are told in full.
+const ENOUGH: usize = 20;
+const WORKERS: u64 = 2;
+
+fn main() -> ExitCode {
+    if !entropy::is_interposed() {
+        eprintln!("getrandom is not interposed in this binary: nothing could be replayed");
+        return ExitCode::FAILURE;
+    }
+    seed::catch_panics();
+    if let Some(seed) = number("SEED") {
+        return one(seed);
+    }
+    #[cfg(feature = "mutants")]
+    if env::args().any(|argument| argument == "mutants") {
+        return mutants::run();
+    }
+    let plans = env::args().any(|argument| argument == "plans");
+    let began = tokio::time::Instant::now();
+    let (report, file) = if plans {
+        (plans::run(number("PLANS").unwrap_or(6000)), "plans.json")
+    } else {
+        (run(number("FROM").unwrap_or(1), number("SEEDS").unwrap_or(SEEDS)), "report.json")
+    };
+    let (wall, cpu) = (began.elapsed(), cpu_time());
+    println!("{}", report.table(wall, cpu));
+    match report.save(file, wall, cpu) {
+        Ok(path) => println!("{}", path.display()),
+        Err(error) => eprintln!("cannot write the report: {error}"),
+    }
+    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+/// Replays one seed, tells what happened, and makes it smaller if it fails.
+fn one(seed: u64) -> ExitCode {
+    let scenario = Scenario::of(seed);
+    let mut outcome = seed::play(&scenario);
+    println!("{scenario}");
+    if env::var_os("QUIET").is_none() {
+        for change in &outcome.history {
+            println!("{}", story::line(change));
+        }
+    }
+    println!(
+        "{} requests, {} changes, {:.0} virtual seconds",
+        outcome.requests,
+        outcome.changes,
+        outcome.lived.as_secs_f64()
+    );
+    for violation in &outcome.report.violations {
+        println!("VIOLATED {violation}");
+    }
+    if outcome.report.violations.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    let smaller = shrink::shrink(scenario, &mut outcome);
+    println!("{}", shrink::told(&smaller, &outcome));
+    ExitCode::FAILURE
+}
+
+/// The regressions, then the seeds, on two threads that each run one seed after the other.
+fn run(from: u64, count: u64) -> Report {
+    let report = Mutex::new(Report::default());
+    regressions::run(&report);
+    let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count {
+                        return;
+                    }
+                    if !play(seed, &report) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    report.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One seed. `false`: enough has failed.
+fn play(seed: u64, report: &Mutex<Report>) -> bool {
+    let scenario = Scenario::of(seed);
+    let outcome = seed::play(&scenario);
+    let twice = seed.is_multiple_of(TWICE);
+    let equal = !twice || seed::play(&scenario).hash() == outcome.hash();
+    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    report.add(&outcome);
+    report.replayed += u64::from(twice);
+    if !equal {
+        println!("seed {seed}: two runs differ: SEED={seed} make sim");
+        report.unequal.push(seed);
+    }
+    if let Some(first) = outcome.report.violations.first() {
+        println!("seed {seed}, replay and shrink it: SEED={seed} make sim");
+        let mut told = vec![];
+        for violation in &outcome.report.violations {
+            if !told.contains(&violation.invariant) {
+                println!("    {violation}");
+                told.push(violation.invariant);
+            }
+        }
+        report.failed.push((format!("SEED={seed} make sim"), first.to_string()));
+    }
+    if report.runs.is_multiple_of(1000) {
+        println!(
+            "{} seeds, {} violations, {:.1} s of CPU",
+            report.runs,
+            report.failed.len(),
+            seconds(cpu_time())
+        );
+    }
+    report.failed.len() + report.unequal.len() < ENOUGH
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}

@@ -1,0 +1,228 @@
+//! Systematic plans: rollouts are recorded without faults, then run again with a crash at every write (before it is sent,
+//! after it is applied, after it is answered), with two, and with every watch event late, unobserved or followed by a list
+//! from the past. Then specs go through generated changes and must end where they would have begun.
+//!
+//! Beside the invariants, each run must end where the recorded one ended.
+
+pub mod bases;
+mod transitions;
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use seatrial::world::history::Change;
+use serde_json::{Value, json};
+
+use crate::{
+    checker::{Invariant, Violation},
+    faults::{Fault, Moment, What},
+    replica::NAMES,
+    report::Report,
+    scenario::Scenario,
+    seed::{self, Outcome},
+    story,
+};
+use bases::Base;
+
+/// The same process again at once, or the other replica.
+const AWAY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(25)];
+const MOMENTS: [Moment; 3] = [Moment::BeforeSend, Moment::AfterApply, Moment::AfterAnswer];
+/// Which part of the budget is for spec changes.
+const TRANSITIONS: u64 = 12;
+
+/// A recorded rollout and one way to disturb it.
+struct Plan {
+    base: usize,
+    faults: Vec<Fault>,
+}
+
+/// How many plans of a kind there are, and how many of them run.
+struct Tally {
+    kind: &'static str,
+    all: usize,
+    run: usize,
+}
+
+/// Runs about `budget` plans; `PLAN=n` runs one of them and tells its history.
+pub fn run(budget: u64) -> Report {
+    let bases = bases::all();
+    let recorded: Vec<Outcome> = bases.iter().map(|base| seed::play(&base.scenario)).collect();
+    let report = Mutex::new(Report::default());
+    for (base, outcome) in bases.iter().zip(&recorded) {
+        note(&report, &format!("the recorded rollout \"{}\"", base.name), outcome);
+    }
+    let (plans, tallies) = plans(&bases, &recorded, usize::try_from(budget).unwrap_or(usize::MAX));
+    if let Some(number) = std::env::var("PLAN").ok().and_then(|n| n.parse::<usize>().ok()) {
+        tell(&plans[number.min(plans.len() - 1)], &bases, &recorded);
+        return report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+    for tally in tallies {
+        println!("{}: {} of {}", tally.kind, tally.run, tally.all);
+    }
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((number, plan)) = at(&plans, next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = play(plan, &bases, &recorded);
+                    let name = &bases[plan.base].name;
+                    note(&report, &format!("PLAN={number} make sim-plans (\"{name}\")"), &outcome);
+                }
+            });
+        }
+    });
+    println!("spec changes: {}", budget / TRANSITIONS);
+    transitions::run(budget / TRANSITIONS, &report);
+    report.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn at<T>(all: &[T], index: usize) -> Option<(usize, &T)> {
+    all.get(index).map(|one| (index, one))
+}
+
+/// Counts a run, and says what failed in it.
+fn note(report: &Mutex<Report>, what: &str, outcome: &Outcome) {
+    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    report.add(outcome);
+    if let Some(first) = outcome.report.violations.first() {
+        println!("{what}: {first}");
+        report.failed.push((what.to_owned(), first.to_string()));
+    }
+}
+
+fn scenario(plan: &Plan, bases: &[Base]) -> Scenario {
+    let mut scenario = bases[plan.base].scenario.clone();
+    scenario.faults.clone_from(&plan.faults);
+    // What is lost is time: the rollout is given it back.
+    scenario.quiet += Duration::from_secs(30);
+    scenario
+}
+
+fn play(plan: &Plan, bases: &[Base], recorded: &[Outcome]) -> Outcome {
+    let mut outcome = seed::play(&scenario(plan, bases));
+    let (wanted, came) = (end(&recorded[plan.base].history), end(&outcome.history));
+    *outcome.report.evaluated.entry(Invariant::L1).or_default() += 1;
+    if bases[plan.base].determined && wanted != came {
+        outcome.report.violations.push(Violation {
+            invariant: Invariant::L1,
+            at: outcome.lived,
+            revision: None,
+            message: format!("ended otherwise than without the fault: {came} instead of {wanted}"),
+        });
+    }
+    outcome
+}
+
+fn tell(plan: &Plan, bases: &[Base], recorded: &[Outcome]) {
+    println!("{}", scenario(plan, bases));
+    let outcome = play(plan, bases, recorded);
+    for change in &outcome.history {
+        println!("{}", story::line(change));
+    }
+    for violation in &outcome.report.violations {
+        println!("VIOLATED {violation}");
+    }
+}
+
+/// What a history ended in, as far as people would notice: which revision serves, at which size, with which weight.
+pub fn end(history: &[Change]) -> Value {
+    let mut objects = std::collections::BTreeMap::new();
+    for change in history {
+        let told = change.after.as_ref().and_then(|object| match change.key.kind.as_str() {
+            "ModelDeployment" => {
+                let status = &object["status"];
+                Some(json!([status["phase"], status["stableRevision"], status["candidateRevision"]]))
+            }
+            "Deployment" => Some(object["spec"]["replicas"].clone()),
+            "HTTPRoute" => {
+                let backends = object["spec"]["rules"][0]["backendRefs"].as_array();
+                let weights = backends.into_iter().flatten().filter(|b| b["weight"] != 0);
+                Some(weights.map(|b| json!([b["name"], b["weight"]])).collect())
+            }
+            "Service" => Some(object["spec"]["selector"].clone()),
+            _ => None,
+        });
+        let name = format!("{}/{}", change.key.kind, change.key.name);
+        match told {
+            Some(told) => objects.insert(name, told),
+            None => objects.remove(&name),
+        };
+    }
+    json!(objects)
+}
+
+/// All single disturbances, then pairs until the budget is spent; what does not fit is left out by a fixed chance.
+fn plans(bases: &[Base], recorded: &[Outcome], budget: usize) -> (Vec<Plan>, Vec<Tally>) {
+    let mut chance = Rng::with_seed(7);
+    let (mut crashes, mut events, mut pairs) = (vec![], vec![], vec![]);
+    for (base, outcome) in recorded.iter().enumerate() {
+        let leader = usize::from(outcome.writes[1] > outcome.writes[0]);
+        let (writes, until) = (outcome.writes[leader], bases[base].scenario.quiet);
+        for (after, moment) in (1..=writes).flat_map(|after| MOMENTS.map(|moment| (after, moment))) {
+            for away in AWAY {
+                crashes.push(Plan { base, faults: vec![crash(leader, after, moment, away, until)] });
+            }
+            for (second, other) in (1..=writes).flat_map(|second| MOMENTS.map(|moment| (second, moment))) {
+                let first = |away| crash(leader, after, moment, away, until);
+                if second > after {
+                    let again = crash(leader, second, other, AWAY[0], until);
+                    pairs.push(Plan { base, faults: vec![first(AWAY[0]), again] });
+                }
+                let taken_over = crash(1 - leader, second, other, AWAY[0], until);
+                pairs.push(Plan { base, faults: vec![first(AWAY[1]), taken_over] });
+            }
+        }
+        let mut moments: Vec<Duration> =
+            outcome.events.iter().filter(|(replica, _)| *replica == leader).map(|(_, at)| *at).collect();
+        moments.dedup();
+        for at in moments {
+            for seconds in [2, 9] {
+                events.push(Plan {
+                    base,
+                    faults: vec![moment(leader, at, What::Skip(Duration::from_secs(seconds)))],
+                });
+            }
+            let stale = Fault {
+                until: at + Duration::from_secs(4),
+                ..moment(leader, at, What::Stale(Duration::from_secs(5)))
+            };
+            events.push(Plan { base, faults: vec![moment(leader, at, What::Gone), stale] });
+        }
+    }
+    let mut left = budget.saturating_sub(crashes.len());
+    let crash_tally = Tally { kind: "crash at one write", all: crashes.len(), run: crashes.len() };
+    let event_tally =
+        sample(&mut events, "a watch event late, unobserved or stale", left * 3 / 4, &mut chance);
+    left = left.saturating_sub(events.len());
+    let pair_tally = sample(&mut pairs, "crashes at two writes", left, &mut chance);
+    crashes.append(&mut events);
+    crashes.append(&mut pairs);
+    (crashes, vec![crash_tally, event_tally, pair_tally])
+}
+
+fn sample(plans: &mut Vec<Plan>, kind: &'static str, most: usize, chance: &mut Rng) -> Tally {
+    let all = plans.len();
+    if all > most {
+        chance.shuffle(plans);
+        plans.truncate(most);
+    }
+    Tally { kind, all, run: plans.len() }
+}
+
+fn crash(replica: usize, after: u32, moment: Moment, away: Duration, until: Duration) -> Fault {
+    let what = What::Crash { after, moment, away };
+    Fault { id: u64::from(after), what, replica: Some(replica), from: Duration::ZERO, until, share: 1000 }
+}
+
+/// What happens to the event of exactly this moment.
+fn moment(replica: usize, at: Duration, what: What) -> Fault {
+    debug_assert!(replica < NAMES.len());
+    Fault { id: 1, what, replica: Some(replica), from: at, until: at + Duration::from_millis(1), share: 1000 }
+}

@@ -1,0 +1,178 @@
+//! What takes a candidate out, in whatever phase it is, and when that is over.
+
+use jiff::Timestamp;
+
+use super::{
+    decide::Around,
+    evidence::Observability,
+    observed::{Model, Split},
+    phase::Move,
+    shared_breach, sizes,
+};
+use crate::{
+    api::v1alpha1::{OnUnobservable, Outcome, Phase, Rollback, StepStatus},
+    mutant::{Mutant, on},
+    route::Effective,
+    workload::TroubleKind,
+};
+
+/// What ends a trial in every phase in which the candidate has weight, most urgent first.
+pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
+    let status = &model.status;
+    if status.phase == Phase::Paused && status.step.is_none() {
+        return held_by_itself(model, around);
+    }
+    let (Some(split), Some(step)) = (around.split, &status.step) else {
+        return (!on(Mutant::CancelIgnored)).then(|| cancelled(around));
+    };
+    let candidate = status.candidate_revision.as_deref()?;
+    let wanted = model.wanted()?;
+    if let Some(breach) = &model.judgement.breach {
+        let message = format!("SLO {}: {}", breach.slo, breach.message);
+        let mut rollback = rollback(Outcome::RolledBack, "Breach", message, around.now);
+        rollback.slo = Some(breach.slo.clone());
+        return Some(Move::Retreat(rollback));
+    }
+    if status.stable_revision.as_deref() == Some(wanted) {
+        let message = "the spec asks for the stable revision again".to_owned();
+        return Some(Move::Retreat(rollback(Outcome::Reverted, "SpecReverted", message, around.now)));
+    }
+    let begun = step.starts.last().is_some_and(|s| s.index == step.index);
+    let newer = wanted != candidate && !on(Mutant::SupersedeIgnored);
+    if newer && !(status.phase == Phase::Watching && begun) && model.latest.is_ok() {
+        return Some(superseded(around));
+    }
+    pods_lost(model, around, candidate)
+        .or_else(|| not_effective(model, around, step, begun))
+        .or_else(|| unobservable(model, around, split, step))
+        .or_else(|| shared_breach::next_move(model, around, split, step))
+}
+
+/// A model without a `TrafficSplit` has no steps: paused, it waits for its person, or for another spec.
+fn held_by_itself(model: &Model, around: &Around<'_>) -> Option<Move> {
+    let wanted = model.wanted()?;
+    if model.status.stable_revision.as_deref() == Some(wanted) {
+        let message = "the spec asks for the stable revision again".to_owned();
+        return Some(Move::Retreat(rollback(Outcome::Reverted, "SpecReverted", message, around.now)));
+    }
+    let newer = model.status.candidate_revision.as_deref() != Some(wanted) && model.latest.is_ok();
+    (newer && !on(Mutant::SupersedeIgnored)).then(|| superseded(around))
+}
+
+/// The candidate has traffic and no pod that could answer it.
+fn pods_lost(model: &Model, around: &Around<'_>, candidate: &str) -> Option<Move> {
+    let workload = model.workload(candidate);
+    if around.candidate_weight == 0 || workload.ready > 0 || on(Mutant::PodsLostIgnored) {
+        return None;
+    }
+    let rollback = match workload.trouble {
+        Some(trouble) if trouble.kind == TroubleKind::CrashLoop => {
+            rollback(Outcome::RolledBack, "CrashLoop", trouble.message, around.now)
+        }
+        trouble => {
+            let why = trouble.map_or_else(|| "no pod is ready".to_owned(), |t| t.message);
+            if lost_before(model, candidate) >= LOSSES {
+                let message = format!("its pods were lost under traffic {} times: {why}", LOSSES + 1);
+                rollback(Outcome::RolledBack, "PodsLost", message, around.now)
+            } else {
+                rollback(
+                    Outcome::Withdrawn,
+                    "PodsLost",
+                    format!("{why}; it starts again from weight 0"),
+                    around.now,
+                )
+            }
+        }
+    };
+    Some(Move::Retreat(rollback))
+}
+
+/// A candidate that loses all its pods under traffic starts again so often, then it is rejected: an eviction is no fault
+/// of the revision, a habit is.
+const LOSSES: usize = 2;
+
+/// How often in a row this candidate was withdrawn for that.
+fn lost_before(model: &Model, candidate: &str) -> usize {
+    let history = model.status.history.iter();
+    history
+        .take_while(|r| r.revision == candidate && r.outcome == Outcome::Withdrawn && r.reason == "PodsLost")
+        .count()
+}
+
+fn not_effective(model: &Model, around: &Around<'_>, step: &StepStatus, begun: bool) -> Option<Move> {
+    let deadline = model.spec.progress_deadline;
+    if begun || model.status.phase == Phase::Paused || !around.over(&step.since, deadline) {
+        return None;
+    }
+    let candidate = model.status.candidate_revision.as_deref().unwrap_or_default();
+    let why = match (model.workload(candidate).trouble, around.effective) {
+        (Some(trouble), _) => trouble.message,
+        (None, Effective::Unaccepted { message }) => message.clone(),
+        _ => "its pods or the gateway did not follow".to_owned(),
+    };
+    let message = format!("weight {} was not effective within {deadline}: {why}", step.weight);
+    Some(Move::Retreat(rollback(Outcome::RolledBack, "WeightNotEffective", message, around.now)))
+}
+
+fn unobservable(model: &Model, around: &Around<'_>, split: &Split, step: &StepStatus) -> Option<Move> {
+    assert!(
+        !on(Mutant::PanicOnNoData) || !matches!(model.judgement.observability, Observability::No(_)),
+        "no data"
+    );
+    match (&model.judgement.observability, &step.unobservable_since) {
+        _ if on(Mutant::UnobservableForever) => None,
+        (Observability::No(_), None) => Some(Move::Observable(false)),
+        (Observability::Yes, Some(_)) => Some(Move::Observable(true)),
+        (Observability::No(why), Some(since))
+            if around.over(since, split.spec.analysis.hold_budget) || on(Mutant::OutageAborts) =>
+        {
+            (split.spec.analysis.on_unobservable == OnUnobservable::Withdraw).then(|| {
+                let budget = split.spec.analysis.hold_budget;
+                let message = format!(
+                    "nothing could be measured for {budget} ({why}); it starts again when answers return"
+                );
+                Move::Retreat(rollback(Outcome::Withdrawn, "Unobservable", message, around.now))
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Done once no proxy may still send the candidate anything and what it had is drained. A newer revision does not wait
+/// for a gateway that does not answer: the old candidate goes on draining beside it.
+pub(super) fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
+    let status = &model.status;
+    let rollback = status.rollback.as_ref()?;
+    if around.candidate_weight > 0 {
+        return None;
+    }
+    let candidate = status.candidate_revision.as_deref();
+    let newer = model.latest.is_ok()
+        && model.wanted() != candidate
+        && model.wanted() != status.stable_revision.as_deref()
+        && model.wanted().is_some_and(|w| !model.is_rejected(w));
+    let drained = match (around.split, around.effective) {
+        (None, _) => around.over(&rollback.since, sizes::DRAIN),
+        (Some(split), Effective::Settled { since }) => {
+            around.now.duration_since((*since).max(rollback.since.0)) >= sizes::drain(split).signed()
+        }
+        (Some(_), _) => false,
+    };
+    (drained || newer).then_some(Move::Settle)
+}
+
+pub(super) fn cancelled(around: &Around<'_>) -> Move {
+    let message = "its TrafficSplit was deleted in mid-trial".to_owned();
+    Move::Retreat(rollback(Outcome::Cancelled, "TrafficSplitDeleted", message, around.now))
+}
+
+pub(super) fn superseded(around: &Around<'_>) -> Move {
+    let message = "a newer revision takes its place".to_owned();
+    Move::Retreat(rollback(Outcome::Superseded, "Superseded", message, around.now))
+}
+
+pub(super) fn rollback(outcome: Outcome, reason: &str, message: String, now: Timestamp) -> Rollback {
+    let mut message = message;
+    crate::api::conditions::truncate(&mut message, 512);
+    Rollback { outcome, reason: reason.to_owned(), message, slo: None, since: now.into() }
+}

@@ -1,0 +1,390 @@
+//! Values as structures: compared, merged and cut by fields. The rules are those of Kubernetes'
+//! `structured-merge-diff`: maps and keyed lists have parts, atomic ones and scalars are one leaf each.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{
+    fields::{Set, Step, step_of},
+    schema::{Relation, Rest, Scalar, Schema, Shape},
+    validate::wrong_type,
+};
+
+/// How two values differ.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    pub removed: Set,
+    pub modified: Set,
+    pub added: Set,
+}
+
+impl Difference {
+    /// The difference without some fields and all below them.
+    pub fn without(&self, fields: &Set) -> Self {
+        Self {
+            removed: self.removed.without(fields),
+            modified: self.modified.without(fields),
+            added: self.added.without(fields),
+        }
+    }
+}
+
+/// What a value is made of, by its schema.
+enum Parts<'a> {
+    Fields(&'a Map<String, Value>),
+    Entries(&'a [Value]),
+    Leaf,
+}
+
+fn parts<'a>(schema: &Schema, value: &'a Value) -> Parts<'a> {
+    match (value, &schema.shape) {
+        (Value::Object(members), Shape::Object { .. } | Shape::Any) if !schema.is_atomic() => {
+            Parts::Fields(members)
+        }
+        (Value::Array(entries), Shape::List { .. }) if !schema.is_atomic() => Parts::Entries(entries),
+        _ => Parts::Leaf,
+    }
+}
+
+/// The entries of a list by their steps, in order. Entries that stand there twice come out together.
+fn indexed<'a>(schema: &Schema, entries: &'a [Value]) -> Vec<(Step, Vec<&'a Value>)> {
+    let mut order: Vec<(Step, Vec<&Value>)> = vec![];
+    for entry in entries {
+        let Ok(step) = step_of(schema, entry) else { continue };
+        match order.iter_mut().find(|(known, _)| *known == step) {
+            Some((_, same)) => same.push(entry),
+            None => order.push((step, vec![entry])),
+        }
+    }
+    order
+}
+
+/// Every leaf and every item that a value mentions.
+pub(super) fn mentioned(schema: &Schema, value: &Value) -> Set {
+    let mut set = Set::default();
+    mention(schema, value, &mut vec![], &mut set);
+    set
+}
+
+fn mention(schema: &Schema, value: &Value, path: &mut Vec<Step>, set: &mut Set) {
+    match parts(schema, value) {
+        Parts::Leaf => {
+            // A null where a map or a list could stand is nothing; its parent says whether it is mentioned.
+            if !(value.is_null()
+                && matches!(schema.shape, Shape::Object { .. } | Shape::List { .. })
+                && !schema.is_atomic())
+            {
+                set.insert(path);
+            }
+        }
+        Parts::Fields(members) => {
+            for (name, member) in members {
+                let (inner, declared) = schema.field(name);
+                path.push(Step::Field(name.clone()));
+                mention(inner, member, path, set);
+                if !declared || member.is_null() || member.as_object().is_some_and(Map::is_empty) {
+                    set.insert(path);
+                }
+                path.pop();
+            }
+        }
+        Parts::Entries(entries) => {
+            for (step, same) in indexed(schema, entries) {
+                path.push(step);
+                if let [entry] = same[..] {
+                    mention(schema.items(), entry, path, set);
+                }
+                set.insert(path);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// How `new` differs from `old`.
+pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Difference {
+    let mut difference = Difference::default();
+    Compare { path: vec![], difference: &mut difference }.both(schema, Some(old), Some(new));
+    difference
+}
+
+struct Compare<'a> {
+    path: Vec<Step>,
+    difference: &'a mut Difference,
+}
+
+impl Compare<'_> {
+    fn both(&mut self, schema: &Schema, old: Option<&Value>, new: Option<&Value>) {
+        if old == new {
+            return;
+        }
+        let empty = |value: Option<&Value>| match value {
+            Some(Value::Object(members)) => members.is_empty(),
+            Some(Value::Array(entries)) => entries.is_empty(),
+            Some(value) => value.is_null(),
+            None => true,
+        };
+        let kind = |value: Option<&Value>| match value.map(|value| parts(schema, value)) {
+            Some(Parts::Fields(_)) => Some('m'),
+            Some(Parts::Entries(_)) => Some('l'),
+            Some(Parts::Leaf) if value.is_some_and(Value::is_null) => None,
+            Some(Parts::Leaf) => Some('v'),
+            None => None,
+        };
+        let leaf = match (kind(old), kind(new)) {
+            (Some('v'), _) | (_, Some('v')) | (None, None) => true,
+            (Some(a), Some(b)) if a != b => true,
+            _ => empty(old) && empty(new),
+        };
+        if leaf {
+            match (old, new) {
+                (None, _) => self.difference.added.insert(&self.path),
+                (_, None) => self.difference.removed.insert(&self.path),
+                _ => self.difference.modified.insert(&self.path),
+            }
+            return;
+        }
+        if kind(old).or(kind(new)) == Some('m') {
+            self.fields(schema, old.and_then(Value::as_object), new.and_then(Value::as_object));
+        } else {
+            let (old, new) = (old.and_then(Value::as_array), new.and_then(Value::as_array));
+            self.entries(schema, old.map_or(&[], Vec::as_slice), new.map_or(&[], Vec::as_slice));
+        }
+        if old.is_none() {
+            self.difference.added.insert(&self.path);
+        } else if new.is_none() {
+            self.difference.removed.insert(&self.path);
+        }
+    }
+
+    fn fields(
+        &mut self,
+        schema: &Schema,
+        old: Option<&Map<String, Value>>,
+        new: Option<&Map<String, Value>>,
+    ) {
+        let names = old.into_iter().flat_map(Map::keys);
+        let fresh = new
+            .into_iter()
+            .flat_map(Map::keys)
+            .filter(|name| !old.is_some_and(|old| old.contains_key(*name)));
+        for name in names.chain(fresh) {
+            self.path.push(Step::Field(name.clone()));
+            self.both(schema.field(name).0, old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
+            self.path.pop();
+        }
+    }
+
+    fn entries(&mut self, schema: &Schema, old: &[Value], new: &[Value]) {
+        let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            (indexed(schema, old).into_iter().collect(), indexed(schema, new).into_iter().collect());
+        let none = vec![];
+        for step in old.keys().chain(new.keys().filter(|step| !old.contains_key(*step))) {
+            let (before, after) = (old.get(step).unwrap_or(&none), new.get(step).unwrap_or(&none));
+            self.path.push(step.clone());
+            match (before.len(), after.len()) {
+                (0 | 1, 0 | 1) => {
+                    self.both(schema.items(), before.first().copied(), after.first().copied());
+                }
+                (2.., 2..) if before != after => self.difference.modified.insert(&self.path),
+                (2.., 2..) => {}
+                (2.., _) => {
+                    self.both(schema.items(), None, after.first().copied());
+                    self.difference.removed.insert(&self.path);
+                }
+                (_, 2..) => {
+                    self.both(schema.items(), before.first().copied(), None);
+                    self.difference.added.insert(&self.path);
+                }
+            }
+            self.path.pop();
+        }
+    }
+}
+
+/// `live` with everything that `config` says. Nothing is removed.
+pub(super) fn merge(schema: &Schema, live: Option<&Value>, config: Option<&Value>) -> Option<Value> {
+    let (Some(old), Some(new)) = (live, config) else { return config.or(live).cloned() };
+    match (parts(schema, old), parts(schema, new)) {
+        (Parts::Fields(old), Parts::Fields(new)) if !old.is_empty() || !new.is_empty() => {
+            let mut merged = old.clone();
+            for (name, value) in new {
+                let inner = schema.field(name).0;
+                let value = merge(inner, old.get(name), Some(value)).unwrap_or_default();
+                merged.insert(name.clone(), value);
+            }
+            Some(Value::Object(merged))
+        }
+        (Parts::Entries(old), Parts::Entries(new)) if !old.is_empty() || !new.is_empty() => {
+            Some(Value::Array(merge_entries(schema, old, new)))
+        }
+        // A null where a map or list lives takes nothing away.
+        (Parts::Fields(members), Parts::Leaf) if new.is_null() && !members.is_empty() => Some(old.clone()),
+        (Parts::Entries(entries), Parts::Leaf) if new.is_null() && !entries.is_empty() => Some(old.clone()),
+        _ => Some(new.clone()),
+    }
+}
+
+/// Entries in the order of `new` where both have them, others of `old` where they stood.
+fn merge_entries(schema: &Schema, old: &[Value], new: &[Value]) -> Vec<Value> {
+    let steps =
+        |entries: &[Value]| -> Vec<Step> { entries.iter().filter_map(|e| step_of(schema, e).ok()).collect() };
+    let (left, right) = (steps(old), steps(new));
+    let find = |steps: &[Step], step: &Step| {
+        let mut places = steps.iter().enumerate().filter(|(_, other)| *other == step).map(|(place, _)| place);
+        // What stands there twice is merged with nothing.
+        places.next().filter(|_| places.next().is_none())
+    };
+    let mut shared = right.iter().filter(|step| left.contains(step)).peekable();
+    let (mut merged, mut taken) = (vec![], vec![]);
+    let (mut l, mut r) = (0, 0);
+    let both = |step: &Step| {
+        let live = find(&left, step).map(|place| &old[place]);
+        merge(schema.items(), live, find(&right, step).map(|place| &new[place]))
+    };
+    while l < left.len() || r < right.len() {
+        if let (Some(step), Some(other)) = (left.get(l), right.get(r)) {
+            if step == other {
+                taken.push(step.clone());
+                merged.extend(both(step));
+                (l, r) = (l + 1, r + 1);
+                shared.next();
+                continue;
+            }
+            if right.contains(step) && shared.peek().is_some_and(|next| *next != step) {
+                l += 1;
+                continue;
+            }
+        }
+        if let Some(step) = left.get(l) {
+            if !right.contains(step) {
+                merged.push(old[l].clone());
+                l += 1;
+                continue;
+            }
+            if taken.contains(step) {
+                l += 1;
+            }
+        }
+        if let Some(step) = right.get(r) {
+            taken.push(step.clone());
+            merged.extend(both(step));
+            r += 1;
+            if shared.peek() == Some(&step) {
+                shared.next();
+            }
+        }
+    }
+    merged
+}
+
+/// The value without some fields; `None`: nothing is left of a map or list.
+pub(super) fn remove(schema: &Schema, value: &Value, fields: &Set) -> Option<Value> {
+    match parts(schema, value) {
+        Parts::Leaf if matches!(value, Value::Object(_) | Value::Array(_)) => None,
+        Parts::Leaf => Some(value.clone()),
+        Parts::Fields(members) => {
+            let mut kept = Map::new();
+            for (name, member) in members {
+                let step = Step::Field(name.clone());
+                if fields.has(&step) {
+                    continue;
+                }
+                let left = match fields.below(&step) {
+                    Some(below) => remove(schema.field(name).0, member, below).unwrap_or_default(),
+                    None => member.clone(),
+                };
+                kept.insert(name.clone(), left);
+            }
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Parts::Entries(entries) => {
+            let mut kept = vec![];
+            for entry in entries {
+                let Ok(step) = step_of(schema, entry) else { continue };
+                if fields.has(&step) {
+                    continue;
+                }
+                kept.push(match fields.below(&step) {
+                    Some(below) => remove(schema.items(), entry, below).unwrap_or_default(),
+                    None => entry.clone(),
+                });
+            }
+            (!kept.is_empty()).then_some(Value::Array(kept))
+        }
+    }
+}
+
+/// What is wrong with a value that somebody wants to apply: `.spec.foo: field not declared in schema`.
+pub(super) fn misfits(schema: &Schema, value: &Value) -> Vec<String> {
+    let mut found = vec![];
+    misfit(schema, "", value, &mut found);
+    found
+}
+
+fn misfit(schema: &Schema, path: &str, value: &Value, found: &mut Vec<String>) {
+    if value.is_null() {
+        return;
+    }
+    if wrong_type(schema, value).is_some() {
+        found.push(format!("{path}: {}", of_another_type(schema, value)));
+        return;
+    }
+    match (&schema.shape, value) {
+        (Shape::Object { fields, rest, .. }, Value::Object(members)) => {
+            for (name, member) in members {
+                let path = format!("{path}.{name}");
+                match (fields.get(name), rest) {
+                    (Some(field), _) => misfit(field, &path, member, found),
+                    (None, Rest::Of(inner)) => misfit(inner, &path, member, found),
+                    (None, Rest::Kept) => {}
+                    (None, Rest::Dropped) => found.push(format!("{path}: field not declared in schema")),
+                }
+            }
+        }
+        (Shape::List { items, relation }, Value::Array(entries)) => {
+            let mut seen = vec![];
+            for (index, entry) in entries.iter().enumerate() {
+                if *relation == Relation::Atomic {
+                    misfit(items, &format!("{path}[{index}]"), entry, found);
+                    continue;
+                }
+                match step_of(schema, entry) {
+                    Err(why) => found.push(format!("{path}: element {index}: {why}")),
+                    Ok(step) => {
+                        let mut named = Set::default();
+                        named.insert(std::slice::from_ref(&step));
+                        let here = named.paths().remove(0);
+                        if seen.contains(&step) {
+                            found.push(format!("{path}: duplicate entries for key {here}"));
+                        }
+                        misfit(items, &format!("{path}{here}"), entry, found);
+                        seen.push(step);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn of_another_type(schema: &Schema, value: &Value) -> String {
+    let wanted = match &schema.shape {
+        Shape::Object { .. } => "map",
+        Shape::List { .. } => "list",
+        Shape::Scalar(Scalar::Integer | Scalar::Number) => "numeric (int or float)",
+        Shape::Scalar(Scalar::Flag) => "boolean",
+        Shape::Scalar(_) | Shape::Any => "string",
+    };
+    let of_parts = !matches!(schema.shape, Shape::Scalar(_));
+    let is = match value {
+        Value::Object(_) => "map".to_owned(),
+        Value::Array(_) => "list".to_owned(),
+        Value::String(text) if of_parts => format!("&{{{text}}}"),
+        Value::String(_) => "string".to_owned(),
+        Value::Bool(_) if !of_parts => "boolean".to_owned(),
+        other => format!("&{{{other}}}"),
+    };
+    format!("expected {wanted}, got {is}")
+}

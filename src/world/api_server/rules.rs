@@ -1,0 +1,253 @@
+//! `x-kubernetes-validations`: CEL rules, compiled once.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::core::cel::{
+    KubeCelExt,
+    cel::{
+        Context, Program,
+        objects::{Key, Map, Value as Cel},
+    },
+};
+use serde_json::Value;
+
+use super::{
+    refused::Cause,
+    schema::{Pattern, Relation, Rest, Scalar, Schema, Shape},
+};
+
+/// A rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    program: Option<Program>,
+    message: String,
+    spoken: Option<Program>,
+    reason: &'static str,
+    field: String,
+    /// Whether it compares with the object before.
+    pub compares: bool,
+    /// Whether it is asked even if there was none.
+    optional: bool,
+}
+
+impl Rule {
+    /// Reads a rule of a CRD.
+    pub fn read(document: &Value) -> Self {
+        let text = document["rule"].as_str().unwrap_or_default();
+        let trimmed = text.trim();
+        Self {
+            program: Program::compile(text).ok(),
+            message: document["message"]
+                .as_str()
+                .map_or_else(|| format!("failed rule: {trimmed}"), str::to_owned),
+            spoken: document["messageExpression"].as_str().and_then(|text| Program::compile(text).ok()),
+            reason: match document["reason"].as_str() {
+                Some("FieldValueForbidden") => "FieldValueForbidden",
+                Some("FieldValueRequired") => "FieldValueRequired",
+                Some("FieldValueDuplicate") => "FieldValueDuplicate",
+                _ => "FieldValueInvalid",
+            },
+            field: document["fieldPath"].as_str().unwrap_or_default().to_owned(),
+            compares: text.contains("oldSelf"),
+            optional: document["optionalOldSelf"] == true,
+        }
+    }
+
+    /// Whether a text matches a regular expression.
+    pub fn pattern(pattern: &str) -> Self {
+        let quoted = Value::from(pattern).to_string();
+        Self::read(&serde_json::json!({"rule": format!("self.matches({quoted})")}))
+    }
+}
+
+/// What rules are asked with: one for each API server, because it remembers answers.
+pub(super) struct Rules {
+    context: Context<'static>,
+    /// By pattern and text: the same durations and names come again and again.
+    matched: BTreeMap<(String, String), bool>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { context: Context::default().with_all(), matched: BTreeMap::new() }
+    }
+}
+
+impl Rules {
+    /// Whether a text matches.
+    pub fn matches(&mut self, pattern: &Pattern, text: &str) -> bool {
+        let key = (pattern.text.clone(), text.to_owned());
+        if let Some(known) = self.matched.get(&key) {
+            return *known;
+        }
+        let mut scope = self.context.new_inner_scope();
+        scope.add_variable_from_value("self", Cel::String(Arc::new(text.to_owned())));
+        let program = pattern.rule.program.as_ref();
+        let matches = program.is_some_and(|p| matches!(p.execute(&scope), Ok(Cel::Bool(true))));
+        self.matched.insert(key, matches);
+        matches
+    }
+
+    /// All rules of an object. What has not changed is asked only by rules that compare (ratcheting).
+    pub fn check(&self, schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let mut causes = vec![];
+        self.walk(schema, "", value, old, &mut causes);
+        causes
+    }
+
+    fn walk(&self, schema: &Schema, path: &str, value: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+        let unchanged = old.is_some_and(|old| old == value);
+        if !schema.ruled || value.is_null() || (unchanged && !schema.transitional) {
+            return;
+        }
+        if !schema.rules.is_empty() {
+            self.ask(schema, path, value, old, unchanged, causes);
+        }
+        match (&schema.shape, value) {
+            (Shape::Object { fields, rest, .. }, Value::Object(members)) => {
+                for (name, member) in members {
+                    let inner = match (fields.get(name), rest) {
+                        (Some(field), _) => field,
+                        (None, Rest::Of(value)) => value,
+                        _ => continue,
+                    };
+                    let declared = fields.contains_key(name);
+                    let path = join(path, name, declared);
+                    self.walk(inner, &path, member, old.and_then(|old| old.get(name)), causes);
+                }
+            }
+            (Shape::List { items, relation }, Value::Array(entries)) => {
+                for (index, entry) in entries.iter().enumerate() {
+                    let same = |other: &&Value| match relation {
+                        Relation::Keyed(keys) => keys.iter().all(|key| other.get(key) == entry.get(key)),
+                        Relation::Set | Relation::Atomic => false,
+                    };
+                    let before = old.and_then(Value::as_array).and_then(|all| all.iter().find(same));
+                    self.walk(items, &format!("{path}[{index}]"), entry, before, causes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(
+        &self,
+        schema: &Schema,
+        path: &str,
+        value: &Value,
+        old: Option<&Value>,
+        unchanged: bool,
+        causes: &mut Vec<Cause>,
+    ) {
+        let mut scope = self.context.new_inner_scope();
+        scope.add_variable_from_value("self", cel(value, schema));
+        if let Some(old) = old.filter(|_| schema.rules.iter().any(|rule| rule.compares)) {
+            scope.add_variable_from_value("oldSelf", cel(old, schema));
+        }
+        for rule in &schema.rules {
+            if rule.compares && old.is_none() && !rule.optional || !rule.compares && unchanged {
+                continue;
+            }
+            let holds = rule.program.as_ref().map(|program| program.execute(&scope));
+            let spoken = || match rule.spoken.as_ref().map(|program| program.execute(&scope)) {
+                Some(Ok(Cel::String(text))) => text.to_string(),
+                _ => rule.message.clone(),
+            };
+            let why = match holds {
+                Some(Ok(Cel::Bool(true))) => continue,
+                Some(Ok(Cel::Bool(false))) => spoken(),
+                Some(Ok(other)) => format!("rule evaluation error: {other:?} is no bool"),
+                Some(Err(error)) => format!("rule evaluation error: {error}"),
+                None => format!("rule compile error: {}", rule.message),
+            };
+            let field = format!("{path}{}", rule.field);
+            let field = if field.is_empty() { "<nil>" } else { field.trim_start_matches('.') };
+            causes.push(Cause::new(rule.reason, field, worded(rule.reason, value, &why)));
+        }
+    }
+}
+
+fn worded(reason: &str, value: &Value, why: &str) -> String {
+    match reason {
+        "FieldValueForbidden" => format!("Forbidden: {why}"),
+        "FieldValueRequired" => format!("Required value: {why}"),
+        "FieldValueDuplicate" => format!("Duplicate value: {}", shown(value)),
+        _ => format!("Invalid value: {why}"),
+    }
+}
+
+/// A value in a message: of lists and objects only the type.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "\"object\"".to_owned(),
+        Value::Array(_) => "\"array\"".to_owned(),
+        Value::String(_) => value.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The path of a field below another.
+pub(super) fn join(path: &str, name: &str, declared: bool) -> String {
+    match (path.is_empty(), declared) {
+        (true, _) => name.to_owned(),
+        (false, true) => format!("{path}.{name}"),
+        (false, false) => format!("{path}[{name}]"),
+    }
+}
+
+/// Words that CEL keeps for itself: as field names they are written `__namespace__`.
+const RESERVED: [&str; 23] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "__",
+    "",
+];
+
+/// A JSON value as CEL sees it.
+fn cel(value: &Value, schema: &Schema) -> Cel {
+    match value {
+        Value::Null => Cel::Null,
+        Value::Bool(flag) => Cel::Bool(*flag),
+        Value::Number(number) => match (number.as_i64(), &schema.shape) {
+            (Some(whole), Shape::Scalar(Scalar::Integer | Scalar::IntOrText) | Shape::Any) => Cel::Int(whole),
+            _ => Cel::Float(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => Cel::String(Arc::new(text.clone())),
+        Value::Array(items) => {
+            Cel::List(Arc::new(items.iter().map(|item| cel(item, schema.items())).collect()))
+        }
+        Value::Object(members) => {
+            // A null in a field that may be null is like none.
+            let there = members.iter().filter(|(_, member)| !member.is_null());
+            let entries = there.map(|(name, member)| {
+                let (inner, declared) = schema.field(name);
+                let key = if declared && RESERVED.contains(&name.as_str()) {
+                    format!("__{name}__")
+                } else {
+                    name.clone()
+                };
+                (Key::String(Arc::new(key)), cel(member, inner))
+            });
+            Cel::Map(Map { map: Arc::new(entries.collect()) })
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a CRD's schema says about the values of an object, in the API server's words.
+
+use serde_json::Value;
+
+use super::{
+    refused::Cause,
+    rules::{Rules, join},
+    schema::{Limits, Rest, Scalar, Schema, Shape},
+};
+
+/// Everything that is wrong with an object. `old`: what it was; parts that have not changed are not looked at again.
+pub(super) fn validate(rules: &mut Rules, schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = vec![];
+    Walk { rules, causes: &mut causes }.value(schema, "", value, old);
+    scale(schema, value, &mut causes);
+    let blocking = |cause: &Cause| {
+        matches!(
+            cause.reason,
+            "FieldValueRequired"
+                | "FieldValueTypeInvalid"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
+                | "FieldValueNotSupported"
+        )
+    };
+    if causes.iter().any(blocking) {
+        let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+        causes.push(Cause::new("FieldValueInvalid", "<nil>", format!("Invalid value: null: {why}")));
+        return causes;
+    }
+    causes.extend(rules.check(schema, value, old));
+    causes
+}
+
+/// A kind with a scale subresource has its replicas looked at once more.
+fn scale(schema: &Schema, value: &Value, causes: &mut Vec<Cause>) {
+    let replicas = &value["spec"]["replicas"];
+    if !schema.scaled || replicas.is_null() {
+        return;
+    }
+    let said = match replicas.as_i64() {
+        Some(0..) => return,
+        Some(number) => format!("Invalid value: {number}: should be a non-negative integer"),
+        None => {
+            let is = type_of(replicas);
+            let shown = replicas.as_str().map_or_else(|| replicas.to_string(), str::to_owned);
+            format!(
+                "Invalid value: 0: .spec.replicas accessor error: {shown} is of the type {is}, expected int64"
+            )
+        }
+    };
+    causes.push(Cause::new("FieldValueInvalid", ".spec.replicas", said));
+}
+
+struct Walk<'a> {
+    rules: &'a mut Rules,
+    causes: &'a mut Vec<Cause>,
+}
+
+impl Walk<'_> {
+    fn say(&mut self, reason: &'static str, path: &str, message: String) {
+        self.causes.push(Cause::new(reason, path, message));
+    }
+
+    fn value(&mut self, schema: &Schema, path: &str, value: &Value, old: Option<&Value>) {
+        if old == Some(value) || value.is_null() && schema.nullable || matches!(schema.shape, Shape::Any) {
+            return;
+        }
+        if let Some(wanted) = wrong_type(schema, value) {
+            let is = type_of(value);
+            let message = format!("Invalid value: {is:?}: {path} in body must be of type {wanted}: {is:?}");
+            return self.say("FieldValueTypeInvalid", path, message);
+        }
+        self.limits(&schema.limits, path, value);
+        match (&schema.shape, value) {
+            (Shape::Object { fields, rest, required, .. }, Value::Object(members)) => {
+                for name in required.iter().filter(|name| !members.contains_key(*name)) {
+                    self.causes.push(Cause::required(&join(path, name, true), ""));
+                }
+                for (name, member) in
+                    members.iter().filter(|(name, _)| *name != "metadata" || !path.is_empty())
+                {
+                    let old = old.and_then(|old| old.get(name));
+                    match (fields.get(name), rest) {
+                        (Some(field), _) => self.value(field, &join(path, name, true), member, old),
+                        (None, Rest::Of(inner)) => self.value(inner, &join(path, name, false), member, old),
+                        (None, Rest::Kept | Rest::Dropped) => {}
+                    }
+                }
+            }
+            (Shape::List { items, .. }, Value::Array(entries)) => {
+                for (index, entry) in entries.iter().enumerate() {
+                    self.value(items, &format!("{path}[{index}]"), entry, None);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits, path: &str, value: &Value) {
+        let invalid = "FieldValueInvalid";
+        if !limits.choices.is_empty() && !limits.choices.contains(value) {
+            let mut choices: Vec<String> =
+                limits.choices.iter().filter(|c| !c.is_null()).map(Value::to_string).collect();
+            choices.sort();
+            let message = format!("Unsupported value: {value}: supported values: {}", choices.join(", "));
+            self.say("FieldValueNotSupported", path, message);
+        }
+        if let Some(number) = value.as_f64() {
+            if let Some(least) = limits.minimum.filter(|least| number < *least) {
+                let why = format!(
+                    "Invalid value: {value}: {path} in body should be greater than or equal to {least}"
+                );
+                self.say(invalid, path, why);
+            }
+            if let Some(most) = limits.maximum.filter(|most| number > *most) {
+                let why =
+                    format!("Invalid value: {value}: {path} in body should be less than or equal to {most}");
+                self.say(invalid, path, why);
+            }
+        }
+        if let Some(text) = value.as_str() {
+            let length = text.chars().count() as u64;
+            if let Some(most) = limits.max_length.filter(|most| length > *most) {
+                self.say("FieldValueTooLong", path, format!("Too long: may not be more than {most} bytes"));
+            }
+            if let Some(least) = limits.min_length.filter(|least| length < *least) {
+                let why =
+                    format!("Invalid value: {value}: {path} in body should be at least {least} chars long");
+                self.say(invalid, path, why);
+            }
+            if let Some(pattern) =
+                limits.pattern.as_ref().filter(|pattern| !self.rules.matches(pattern, text))
+            {
+                let why = format!("Invalid value: {value}: {path} in body should match '{}'", pattern.text);
+                self.say(invalid, path, why);
+            }
+        }
+        if let Some(entries) = value.as_array() {
+            let count = entries.len() as u64;
+            if let Some(most) = limits.max_items.filter(|most| count > *most) {
+                self.say(
+                    "FieldValueTooMany",
+                    path,
+                    format!("Too many: {count}: must have at most {most} items"),
+                );
+            }
+            if let Some(least) = limits.min_items.filter(|least| count < *least) {
+                let why =
+                    format!("Invalid value: {count}: {path} in body should have at least {least} items");
+                self.say(invalid, path, why);
+            }
+        }
+        if let Some(members) = value.as_object()
+            && let Some(most) = limits.max_properties.filter(|most| members.len() as u64 > *most)
+        {
+            let count = members.len();
+            self.say("FieldValueTooMany", path, format!("Too many: {count}: must have at most {most} items"));
+        }
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The type that it should have, if it has another.
+pub(super) fn wrong_type(schema: &Schema, value: &Value) -> Option<&'static str> {
+    let (fits, wanted) = match &schema.shape {
+        Shape::Any => return None,
+        Shape::Object { .. } => (value.is_object(), "object"),
+        Shape::List { .. } => (value.is_array(), "array"),
+        Shape::Scalar(Scalar::Text | Scalar::Time) => (value.is_string(), "string"),
+        Shape::Scalar(Scalar::Integer) => {
+            (value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0), "integer")
+        }
+        Shape::Scalar(Scalar::Number) => (value.is_number(), "number"),
+        Shape::Scalar(Scalar::Flag) => (value.is_boolean(), "boolean"),
+        Shape::Scalar(Scalar::IntOrText | Scalar::Quantity) => {
+            (value.is_string() || value.is_number(), "integer,string")
+        }
+    };
+    (!fits).then_some(wanted)
+}
