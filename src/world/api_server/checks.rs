@@ -187,7 +187,8 @@ fn lease(new: &Value, causes: &mut Vec<Cause>) {
     for field in ["leaseDurationSeconds", "leaseTransitions"] {
         let least = i64::from(field == "leaseDurationSeconds");
         if new["spec"][field].as_i64().is_some_and(|number| number < least) {
-            let why = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+            let why =
+                if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
             causes.push(Cause::invalid(&format!("spec.{field}"), &new["spec"][field], why));
         }
     }

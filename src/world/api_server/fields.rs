@@ -209,7 +209,9 @@ pub(super) fn step_of(list: &Schema, entry: &Value) -> Result<Step, String> {
             Value::Null => {
                 Err("associative list without keys has an element that's an explicit null".to_owned())
             }
-            Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
+            Value::Object(_) => {
+                Err("associative list without keys has an element that's a map type".to_owned())
+            }
             Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
             value => Ok(Step::Value(value.to_string())),
         },

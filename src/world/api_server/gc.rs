@@ -30,7 +30,10 @@ impl ApiServer {
         let due: Vec<(Place, Act)> = {
             let store = self.lock();
             let all = store.kinds.iter().flat_map(|(kind, objects)| {
-                objects.live.iter().map(move |((namespace, name), version)| (Key::new(kind, namespace, name), version))
+                objects
+                    .live
+                    .iter()
+                    .map(move |((namespace, name), version)| (Key::new(kind, namespace, name), version))
             });
             all.filter_map(|(key, version)| Some((Place::of(&key), due(&store, &key, version)?))).collect()
         };
@@ -115,7 +118,8 @@ fn due(store: &Store, key: &Key, version: &Version) -> Option<Act> {
 fn owner_of<'a>(store: &'a Store, key: &Key, owner: &Value) -> Option<&'a Version> {
     let live = &store.kinds.get(owner["kind"].as_str()?)?.live;
     let name = owner["name"].as_str()?.to_owned();
-    let found = live.get(&(key.namespace.clone(), name.clone())).or_else(|| live.get(&(String::new(), name)))?;
+    let found =
+        live.get(&(key.namespace.clone(), name.clone())).or_else(|| live.get(&(String::new(), name)))?;
     (found.value["metadata"]["uid"] == owner["uid"]).then_some(found)
 }
 

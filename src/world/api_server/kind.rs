@@ -64,10 +64,23 @@ static KINDS: [Kind; 11] = [
     Kind { name: "HTTPRoute", plural: "httproutes", ..GATEWAY },
     Kind { name: "Gateway", plural: "gateways", ..GATEWAY },
     Kind { name: "Deployment", group: "apps", plural: "deployments", generation: true, ..BUILT_IN },
-    Kind { name: "ControllerRevision", group: "apps", plural: "controllerrevisions", status: false, ..BUILT_IN },
+    Kind {
+        name: "ControllerRevision",
+        group: "apps",
+        plural: "controllerrevisions",
+        status: false,
+        ..BUILT_IN
+    },
     Kind { name: "Service", plural: "services", names: Names::Label1035, put_creates: true, ..BUILT_IN },
     Kind { name: "Pod", plural: "pods", generation: true, ..BUILT_IN },
-    Kind { name: "Event", group: "events.k8s.io", plural: "events", status: false, put_creates: true, ..BUILT_IN },
+    Kind {
+        name: "Event",
+        group: "events.k8s.io",
+        plural: "events",
+        status: false,
+        put_creates: true,
+        ..BUILT_IN
+    },
     Kind {
         name: "Lease",
         group: "coordination.k8s.io",
@@ -95,7 +108,11 @@ impl Kind {
 
     /// As in `apiVersion:`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// As in messages: `deployments.apps`.

@@ -77,7 +77,9 @@ impl Store {
         let given = query.get("resourceVersion");
         let asked = match given {
             "" | "0" => 0,
-            text => text.parse().map_err(|_| Refused::bad(format!("Invalid value: {text:?}: must be a number")))?,
+            text => text
+                .parse()
+                .map_err(|_| Refused::bad(format!("Invalid value: {text:?}: must be a number")))?,
         };
         if asked > self.revision {
             let message = format!("Timeout: Too large resource version: {asked}, current: {}", self.revision);
@@ -118,7 +120,8 @@ fn written<'a>(
         (kind.name, kind.api_version())
     };
     let mut bytes =
-        format!(r#"{{"kind":"{name}List","apiVersion":"{api_version}","metadata":{meta},"items":["#).into_bytes();
+        format!(r#"{{"kind":"{name}List","apiVersion":"{api_version}","metadata":{meta},"items":["#)
+            .into_bytes();
     let head = format!(r#"{{"apiVersion":"{api_version}","kind":"{name}","#).into_bytes();
     for (index, version) in page.enumerate() {
         if index > 0 {

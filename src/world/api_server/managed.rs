@@ -111,7 +111,11 @@ impl Writer<'_> {
     ) -> Result<(Value, Managed), Refused> {
         let wrong = misfits(self.schema, config);
         if !wrong.is_empty() {
-            let wrong = if let [one] = &wrong[..] { one.clone() } else { format!("errors:\n  {}", wrong.join("\n  ")) };
+            let wrong = if let [one] = &wrong[..] {
+                one.clone()
+            } else {
+                format!("errors:\n  {}", wrong.join("\n  "))
+            };
             let message = format!("failed to create typed patch object ({}; {}): {wrong}", names.0, names.1);
             return Err(Refused::new(500, "", message));
         }
@@ -145,7 +149,8 @@ impl Writer<'_> {
         let fields = set.difference(&stripped());
         if !fields.is_empty() {
             // A manager that changes nothing brings no time with it.
-            let time = if new == *base { last.map(|last| last.time).unwrap_or_default() } else { self.now.clone() };
+            let time =
+                if new == *base { last.map(|last| last.time).unwrap_or_default() } else { self.now.clone() };
             managers.push(Manager { id: self.id.clone(), time, fields });
         }
         Ok((new, sorted(managers)))
@@ -179,7 +184,8 @@ impl Id {
     /// Whether it is the same manager: for one that applies, the version does not count.
     fn is_of(&self, other: &Self) -> bool {
         let version = self.applies || self.api_version == other.api_version;
-        (self.applies, &self.name, self.subresource) == (other.applies, &other.name, other.subresource) && version
+        (self.applies, &self.name, self.subresource) == (other.applies, &other.name, other.subresource)
+            && version
     }
 }
 
@@ -190,11 +196,16 @@ fn conflict(conflicts: &[(&Manager, Set)]) -> Refused {
         let who = if manager.id.applies {
             format!("conflict with {:?}", manager.id.name)
         } else {
-            let sub = if manager.id.subresource.is_empty() { String::new() } else { format!(" with subresource {:?}", manager.id.subresource) };
+            let sub = if manager.id.subresource.is_empty() {
+                String::new()
+            } else {
+                format!(" with subresource {:?}", manager.id.subresource)
+            };
             format!("conflict with {:?}{sub} using {}", manager.id.name, manager.id.api_version)
         };
         let paths = set.paths();
-        let list = if let [one] = &paths[..] { format!(": {one}") } else { format!(":\n- {}", paths.join("\n- ")) };
+        let list =
+            if let [one] = &paths[..] { format!(": {one}") } else { format!(":\n- {}", paths.join("\n- ")) };
         said.push(format!("{who}{list}"));
         causes.extend(paths.iter().map(|path| Cause::new("FieldManagerConflict", path, who.clone())));
     }
@@ -247,7 +258,9 @@ fn stripped() -> Set {
 }
 
 fn sorted(mut managers: Vec<Manager>) -> Managed {
-    let key = |m: &Manager| (!m.id.applies, m.time.clone(), m.id.name.clone(), m.id.api_version.clone(), m.id.subresource);
+    let key = |m: &Manager| {
+        (!m.id.applies, m.time.clone(), m.id.name.clone(), m.id.api_version.clone(), m.id.subresource)
+    };
     managers.sort_by_key(key);
     Arc::new(managers)
 }

@@ -39,7 +39,9 @@ enum Parts<'a> {
 
 fn parts<'a>(schema: &Schema, value: &'a Value) -> Parts<'a> {
     match (value, &schema.shape) {
-        (Value::Object(members), Shape::Object { .. } | Shape::Any) if !schema.is_atomic() => Parts::Fields(members),
+        (Value::Object(members), Shape::Object { .. } | Shape::Any) if !schema.is_atomic() => {
+            Parts::Fields(members)
+        }
         (Value::Array(entries), Shape::List { .. }) if !schema.is_atomic() => Parts::Entries(entries),
         _ => Parts::Leaf,
     }
@@ -69,7 +71,10 @@ fn mention(schema: &Schema, value: &Value, path: &mut Vec<Step>, set: &mut Set) 
     match parts(schema, value) {
         Parts::Leaf => {
             // A null where a map or a list could stand is nothing; its parent says whether it is mentioned.
-            if !(value.is_null() && matches!(schema.shape, Shape::Object { .. } | Shape::List { .. }) && !schema.is_atomic()) {
+            if !(value.is_null()
+                && matches!(schema.shape, Shape::Object { .. } | Shape::List { .. })
+                && !schema.is_atomic())
+            {
                 set.insert(path);
             }
         }
@@ -153,9 +158,17 @@ impl Compare<'_> {
         }
     }
 
-    fn fields(&mut self, schema: &Schema, old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>) {
+    fn fields(
+        &mut self,
+        schema: &Schema,
+        old: Option<&Map<String, Value>>,
+        new: Option<&Map<String, Value>>,
+    ) {
         let names = old.into_iter().flat_map(Map::keys);
-        let fresh = new.into_iter().flat_map(Map::keys).filter(|name| !old.is_some_and(|old| old.contains_key(*name)));
+        let fresh = new
+            .into_iter()
+            .flat_map(Map::keys)
+            .filter(|name| !old.is_some_and(|old| old.contains_key(*name)));
         for name in names.chain(fresh) {
             self.path.push(Step::Field(name.clone()));
             self.both(schema.field(name).0, old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
@@ -215,7 +228,8 @@ pub(super) fn merge(schema: &Schema, live: Option<&Value>, config: Option<&Value
 
 /// Entries in the order of `new` where both have them, others of `old` where they stood.
 fn merge_entries(schema: &Schema, old: &[Value], new: &[Value]) -> Vec<Value> {
-    let steps = |entries: &[Value]| -> Vec<Step> { entries.iter().filter_map(|e| step_of(schema, e).ok()).collect() };
+    let steps =
+        |entries: &[Value]| -> Vec<Step> { entries.iter().filter_map(|e| step_of(schema, e).ok()).collect() };
     let (left, right) = (steps(old), steps(new));
     let find = |steps: &[Step], step: &Step| {
         let mut places = steps.iter().enumerate().filter(|(_, other)| *other == step).map(|(place, _)| place);

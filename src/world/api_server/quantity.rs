@@ -19,7 +19,8 @@ pub(super) fn canonical(value: &Value) -> Option<String> {
     let places = u32::try_from(fraction.len()).ok()?;
     if let Some(power) = BINARY.iter().position(|s| *s == suffix) {
         let power = u32::try_from(power).ok()? + 1;
-        let nanos = digits.checked_mul(1_i128 << (10 * power))?.checked_mul(10_i128.pow(9))? / 10_i128.pow(places);
+        let nanos =
+            digits.checked_mul(1_i128 << (10 * power))?.checked_mul(10_i128.pow(9))? / 10_i128.pow(places);
         return Some(binary(nanos).unwrap_or_else(|| decimal(nanos)));
     }
     let exponent = match DECIMAL.iter().find(|(s, _)| *s == suffix) {
@@ -28,23 +29,14 @@ pub(super) fn canonical(value: &Value) -> Option<String> {
     };
     let shift = exponent + 9 - i32::try_from(places).ok()?;
     let ten = 10_i128.checked_pow(shift.unsigned_abs())?;
-    let nanos = if shift >= 0 { digits.checked_mul(ten)? } else { digits / ten + i128::from(digits % ten > 0) };
+    let nanos =
+        if shift >= 0 { digits.checked_mul(ten)? } else { digits / ten + i128::from(digits % ten > 0) };
     Some(decimal(nanos))
 }
 
 const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-const DECIMAL: [(&str, i32); 10] = [
-    ("n", -9),
-    ("u", -6),
-    ("m", -3),
-    ("", 0),
-    ("k", 3),
-    ("M", 6),
-    ("G", 9),
-    ("T", 12),
-    ("P", 15),
-    ("E", 18),
-];
+const DECIMAL: [(&str, i32); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 
 /// With the largest binary suffix that leaves no fraction.
 fn binary(nanos: i128) -> Option<String> {

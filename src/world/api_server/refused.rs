@@ -35,7 +35,8 @@ impl Cause {
     }
 
     pub(super) fn required(field: &str, why: &str) -> Self {
-        let message = if why.is_empty() { "Required value".to_owned() } else { format!("Required value: {why}") };
+        let message =
+            if why.is_empty() { "Required value".to_owned() } else { format!("Required value: {why}") };
         Self::new("FieldValueRequired", field, message)
     }
 
@@ -81,7 +82,8 @@ impl Refused {
 
     /// Written onto another version than the one that lives.
     pub(super) fn modified(kind: &Kind, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(kind, name, why)
     }
 
@@ -146,15 +148,20 @@ impl Refused {
                 details.insert("group".to_owned(), kind.group.into());
             }
             // Some refusals speak of the kind, some of its path.
-            let said = if self.message.contains(&format!("{} \"", kind.qualified())) { kind.name } else { kind.plural };
+            let said = if self.message.contains(&format!("{} \"", kind.qualified())) {
+                kind.name
+            } else {
+                kind.plural
+            };
             details.insert("kind".to_owned(), said.into());
         } else {
             details.remove("name");
         }
         if !self.causes.is_empty() {
-            let causes = self.causes.iter().map(|cause| {
-                json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
-            });
+            let causes = self
+                .causes
+                .iter()
+                .map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}));
             details.insert("causes".to_owned(), causes.collect());
         }
         if !details.is_empty() {

@@ -34,14 +34,18 @@ impl ApiServer {
         });
         let mut response = Response::new(body);
         *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         response
     }
 
     fn answer(&self, who: &str, head: &Parts, body: &[u8], target: &Target) -> Result<(u16, Body), Refused> {
         let query = Query::read(&head.uri);
         let kind = target.kind;
-        let text = |name: header::HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let text = |name: header::HeaderName| {
+            head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+        };
         let accept = text(header::ACCEPT);
         let Some(verb) = verb(&head.method, target, &query) else {
             let message = "the server does not allow this method on the requested resource".to_owned();
@@ -54,7 +58,12 @@ impl ApiServer {
         if !store.permits(who, verb, &target.permission(), &target.namespace) {
             return Err(Refused::forbidden(kind, who, verb, &target.namespace, &target.name));
         }
-        let call = Call { pen: self.pen(who, &query, text(header::USER_AGENT)), place: Place::at(target), query, body };
+        let call = Call {
+            pen: self.pen(who, &query, text(header::USER_AGENT)),
+            place: Place::at(target),
+            query,
+            body,
+        };
         let wrote = match verb {
             "list" => return Ok((200, store.page(target, &call.query, accept)?.into())),
             "watch" => {
@@ -123,14 +132,19 @@ struct Call<'a> {
 impl Call<'_> {
     /// The object in the body, which must be of the kind and in the place that the path says.
     fn object(&self) -> Result<Value, Refused> {
-        let mut object: Value = serde_json::from_slice(self.body)
-            .map_err(|error| Refused::bad(format!("the object provided is unrecognized (must be of type {}): {error}", self.place.kind.name)))?;
+        let mut object: Value = serde_json::from_slice(self.body).map_err(|error| {
+            Refused::bad(format!(
+                "the object provided is unrecognized (must be of type {}): {error}",
+                self.place.kind.name
+            ))
+        })?;
         self.is_of_kind(&object)?;
         let meta = &mut object["metadata"];
         let namespace = meta["namespace"].as_str().unwrap_or_default();
         if !namespace.is_empty() && namespace != self.place.namespace {
             return Err(Refused::bad(
-                "the namespace of the provided object does not match the namespace sent on the request".to_owned(),
+                "the namespace of the provided object does not match the namespace sent on the request"
+                    .to_owned(),
             ));
         }
         let name = meta["name"].as_str().unwrap_or_default();
@@ -138,7 +152,10 @@ impl Call<'_> {
             let message = if name.is_empty() {
                 "name must be provided".to_owned()
             } else {
-                format!("the name of the object ({name}) does not match the name on the URL ({})", self.place.name)
+                format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    self.place.name
+                )
             };
             return Err(Refused::bad(message));
         }
@@ -213,14 +230,17 @@ impl Call<'_> {
 
     fn patch(&self, store: &mut Store, part: Part, content_type: &str) -> Result<Wrote, Refused> {
         let Some(form) = Form::named(content_type) else {
-            let message = format!("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml; not {content_type}");
+            let message = format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml; not {content_type}"
+            );
             return Err(Refused::new(415, "UnsupportedMediaType", message));
         };
         if form == Form::Apply {
             return self.apply(store, part);
         }
         let kind = self.place.kind;
-        let live = store.live(&self.place).cloned().ok_or_else(|| Refused::not_found(kind, &self.place.name))?;
+        let live =
+            store.live(&self.place).cloned().ok_or_else(|| Refused::not_found(kind, &self.place.name))?;
         let mut value = patched(form, &live.whole(), self.body)?;
         value["metadata"].as_object_mut().map(|meta| meta.remove("managedFields"));
         self.is_of_kind(&value)?;
@@ -231,7 +251,8 @@ impl Call<'_> {
         let kind = self.place.kind;
         if self.query.get("fieldManager").is_empty() {
             let cause = Cause::required("fieldManager", "is required for apply patch");
-            let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+            let message =
+                format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
             return Err(Refused { causes: vec![cause], ..Refused::new(422, "Invalid", message) });
         }
         let config: Value = serde_json::from_slice(self.body)
@@ -242,7 +263,10 @@ impl Call<'_> {
         }
         let live = store.live(&self.place).cloned();
         let force = self.query.flag("force");
-        let names = (format!("{}/{}", self.place.namespace, self.place.name), format!("{}, Kind={}", kind.api_version(), kind.name));
+        let names = (
+            format!("{}/{}", self.place.namespace, self.place.name),
+            format!("{}, Kind={}", kind.api_version(), kind.name),
+        );
         let writer = writer(kind, &self.pen, part, true);
         let (owners, base) = match &live {
             Some(live) => (live.managed.clone(), Some(&*live.value)),
@@ -258,12 +282,16 @@ impl Call<'_> {
             return Err(Refused::not_found(kind, &self.place.name));
         }
         if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
-            let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
             return Err(Refused::conflict(kind, &self.place.name, &why));
         }
         if config["metadata"]["name"].as_str().is_none_or(str::is_empty) {
             let name = &self.place.name;
-            let message = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+            let message = format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            );
             return Err(Refused::bad(message));
         }
         if kind.namespaced {
@@ -274,9 +302,14 @@ impl Call<'_> {
 
     fn delete(&self, store: &mut Store) -> Result<(u16, Body), Refused> {
         let kind = self.place.kind;
-        let body: Value = if self.body.is_empty() { Value::Null } else { serde_json::from_slice(self.body).unwrap_or_default() };
+        let body: Value = if self.body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(self.body).unwrap_or_default()
+        };
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let policy = body["propagationPolicy"].as_str().unwrap_or_else(|| self.query.get("propagationPolicy"));
+        let policy =
+            body["propagationPolicy"].as_str().unwrap_or_else(|| self.query.get("propagationPolicy"));
         let options = Options {
             uid: text(&body["preconditions"]["uid"]),
             revision: text(&body["preconditions"]["resourceVersion"]),
@@ -291,7 +324,9 @@ impl Call<'_> {
         let pen = Pen { dry_run, ..self.pen.clone() };
         match store.remove(&pen, &self.place, &options)? {
             Deleted::Going(version) => Ok((200, version.bytes().into())),
-            Deleted::Gone(version) if matches!(kind.name, "Pod" | "Service") => Ok((200, version.bytes().into())),
+            Deleted::Gone(version) if matches!(kind.name, "Pod" | "Service") => {
+                Ok((200, version.bytes().into()))
+            }
             Deleted::Gone(version) => {
                 let mut details = json!({"name": self.place.name, "kind": kind.plural, "uid": version.value["metadata"]["uid"]});
                 if !kind.group.is_empty() {

@@ -37,7 +37,9 @@ impl Rule {
         let trimmed = text.trim();
         Self {
             program: Program::compile(text).ok(),
-            message: document["message"].as_str().map_or_else(|| format!("failed rule: {trimmed}"), str::to_owned),
+            message: document["message"]
+                .as_str()
+                .map_or_else(|| format!("failed rule: {trimmed}"), str::to_owned),
             spoken: document["messageExpression"].as_str().and_then(|text| Program::compile(text).ok()),
             reason: match document["reason"].as_str() {
                 Some("FieldValueForbidden") => "FieldValueForbidden",
@@ -195,8 +197,29 @@ pub(super) fn join(path: &str, name: &str, declared: bool) -> String {
 
 /// Words that CEL keeps for itself: as field names they are written `__namespace__`.
 const RESERVED: [&str; 23] = [
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-    "let", "loop", "package", "namespace", "return", "var", "void", "while", "__", "",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "__",
+    "",
 ];
 
 /// A JSON value as CEL sees it.
@@ -217,7 +240,11 @@ fn cel(value: &Value, schema: &Schema) -> Cel {
             let there = members.iter().filter(|(_, member)| !member.is_null());
             let entries = there.map(|(name, member)| {
                 let (inner, declared) = schema.field(name);
-                let key = if declared && RESERVED.contains(&name.as_str()) { format!("__{name}__") } else { name.clone() };
+                let key = if declared && RESERVED.contains(&name.as_str()) {
+                    format!("__{name}__")
+                } else {
+                    name.clone()
+                };
                 (Key::String(Arc::new(key)), cel(member, inner))
             });
             Cel::Map(Map { map: Arc::new(entries.collect()) })

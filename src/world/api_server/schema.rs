@@ -280,7 +280,17 @@ impl Reader<'_> {
             Shape::Scalar(_) | Shape::Any => {}
         }
         let nullable = document["nullable"] == true;
-        Schema { shape, nullable, default, limits: limits(document), rules, ruled, transitional, defaulting, scaled: false }
+        Schema {
+            shape,
+            nullable,
+            default,
+            limits: limits(document),
+            rules,
+            ruled,
+            transitional,
+            defaulting,
+            scaled: false,
+        }
     }
 
     fn shape(&self, document: &Value) -> Shape {
@@ -292,7 +302,9 @@ impl Reader<'_> {
             Some("object") => {
                 let fields: BTreeMap<String, Arc<Schema>> = document["properties"]
                     .as_object()
-                    .map(|all| all.iter().map(|(name, field)| (name.clone(), Arc::new(self.read(field)))).collect())
+                    .map(|all| {
+                        all.iter().map(|(name, field)| (name.clone(), Arc::new(self.read(field)))).collect()
+                    })
                     .unwrap_or_default();
                 let values = &document["additionalProperties"];
                 // A built-in object without fields is raw JSON, which is owned as a whole.
@@ -335,9 +347,8 @@ fn text() -> Schema {
 fn limits(document: &Value) -> Limits {
     let number = |name: &str| document[name].as_f64();
     let count = |name: &str| document[name].as_u64();
-    let pattern = document["pattern"]
-        .as_str()
-        .map(|text| Pattern { text: text.to_owned(), rule: Rule::pattern(text) });
+    let pattern =
+        document["pattern"].as_str().map(|text| Pattern { text: text.to_owned(), rule: Rule::pattern(text) });
     Limits {
         minimum: number("minimum"),
         maximum: number("maximum"),

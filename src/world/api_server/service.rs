@@ -20,8 +20,10 @@ impl ApiServer {
     pub fn service(
         &self,
         who: &str,
-    ) -> impl Service<Request<Body>, Response = Response<Answer>, Error = kube::Error, Future: Send> + Clone + Send + 'static
-    {
+    ) -> impl Service<Request<Body>, Response = Response<Answer>, Error = kube::Error, Future: Send>
+    + Clone
+    + Send
+    + 'static {
         let (server, who) = (self.clone(), who.to_owned());
         tower::service_fn(move |request: Request<Body>| {
             let (server, who) = (server.clone(), who.clone());

@@ -16,7 +16,11 @@ pub(super) fn validate(rules: &mut Rules, schema: &Schema, value: &Value, old: O
     let blocking = |cause: &Cause| {
         matches!(
             cause.reason,
-            "FieldValueRequired" | "FieldValueTypeInvalid" | "FieldValueTooLong" | "FieldValueTooMany" | "FieldValueNotSupported"
+            "FieldValueRequired"
+                | "FieldValueTypeInvalid"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
+                | "FieldValueNotSupported"
         )
     };
     if causes.iter().any(blocking) {
@@ -40,7 +44,9 @@ fn scale(schema: &Schema, value: &Value, causes: &mut Vec<Cause>) {
         None => {
             let is = type_of(replicas);
             let shown = replicas.as_str().map_or_else(|| replicas.to_string(), str::to_owned);
-            format!("Invalid value: 0: .spec.replicas accessor error: {shown} is of the type {is}, expected int64")
+            format!(
+                "Invalid value: 0: .spec.replicas accessor error: {shown} is of the type {is}, expected int64"
+            )
         }
     };
     causes.push(Cause::new("FieldValueInvalid", ".spec.replicas", said));
@@ -71,7 +77,9 @@ impl Walk<'_> {
                 for name in required.iter().filter(|name| !members.contains_key(*name)) {
                     self.causes.push(Cause::required(&join(path, name, true), ""));
                 }
-                for (name, member) in members.iter().filter(|(name, _)| *name != "metadata" || !path.is_empty()) {
+                for (name, member) in
+                    members.iter().filter(|(name, _)| *name != "metadata" || !path.is_empty())
+                {
                     let old = old.and_then(|old| old.get(name));
                     match (fields.get(name), rest) {
                         (Some(field), _) => self.value(field, &join(path, name, true), member, old),
@@ -92,18 +100,22 @@ impl Walk<'_> {
     fn limits(&mut self, limits: &Limits, path: &str, value: &Value) {
         let invalid = "FieldValueInvalid";
         if !limits.choices.is_empty() && !limits.choices.contains(value) {
-            let mut choices: Vec<String> = limits.choices.iter().filter(|c| !c.is_null()).map(Value::to_string).collect();
+            let mut choices: Vec<String> =
+                limits.choices.iter().filter(|c| !c.is_null()).map(Value::to_string).collect();
             choices.sort();
             let message = format!("Unsupported value: {value}: supported values: {}", choices.join(", "));
             self.say("FieldValueNotSupported", path, message);
         }
         if let Some(number) = value.as_f64() {
             if let Some(least) = limits.minimum.filter(|least| number < *least) {
-                let why = format!("Invalid value: {value}: {path} in body should be greater than or equal to {least}");
+                let why = format!(
+                    "Invalid value: {value}: {path} in body should be greater than or equal to {least}"
+                );
                 self.say(invalid, path, why);
             }
             if let Some(most) = limits.maximum.filter(|most| number > *most) {
-                let why = format!("Invalid value: {value}: {path} in body should be less than or equal to {most}");
+                let why =
+                    format!("Invalid value: {value}: {path} in body should be less than or equal to {most}");
                 self.say(invalid, path, why);
             }
         }
@@ -113,10 +125,13 @@ impl Walk<'_> {
                 self.say("FieldValueTooLong", path, format!("Too long: may not be more than {most} bytes"));
             }
             if let Some(least) = limits.min_length.filter(|least| length < *least) {
-                let why = format!("Invalid value: {value}: {path} in body should be at least {least} chars long");
+                let why =
+                    format!("Invalid value: {value}: {path} in body should be at least {least} chars long");
                 self.say(invalid, path, why);
             }
-            if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !self.rules.matches(pattern, text)) {
+            if let Some(pattern) =
+                limits.pattern.as_ref().filter(|pattern| !self.rules.matches(pattern, text))
+            {
                 let why = format!("Invalid value: {value}: {path} in body should match '{}'", pattern.text);
                 self.say(invalid, path, why);
             }
@@ -124,10 +139,15 @@ impl Walk<'_> {
         if let Some(entries) = value.as_array() {
             let count = entries.len() as u64;
             if let Some(most) = limits.max_items.filter(|most| count > *most) {
-                self.say("FieldValueTooMany", path, format!("Too many: {count}: must have at most {most} items"));
+                self.say(
+                    "FieldValueTooMany",
+                    path,
+                    format!("Too many: {count}: must have at most {most} items"),
+                );
             }
             if let Some(least) = limits.min_items.filter(|least| count < *least) {
-                let why = format!("Invalid value: {count}: {path} in body should have at least {least} items");
+                let why =
+                    format!("Invalid value: {count}: {path} in body should have at least {least} items");
                 self.say(invalid, path, why);
             }
         }

@@ -97,7 +97,9 @@ impl Watcher {
         let objects = store.kinds.get(self.kind.name).into_iter().flat_map(|objects| &objects.live);
         let mut ready = vec![];
         for ((namespace, _), version) in objects {
-            if (self.namespace.is_empty() || *namespace == self.namespace) && self.selector.takes(&version.value) {
+            if (self.namespace.is_empty() || *namespace == self.namespace)
+                && self.selector.takes(&version.value)
+            {
                 ready.extend(self.line("ADDED", version));
             }
         }

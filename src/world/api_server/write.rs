@@ -134,13 +134,16 @@ impl Store {
         let owners = |managed: &Managed| -> Vec<(Id, Set)> {
             managed.iter().map(|manager| (manager.id.clone(), manager.fields.clone())).collect()
         };
-        let same_owners =
-            Arc::ptr_eq(&managed, &live.managed) || self.without_owners || owners(&managed) == owners(&live.managed);
+        let same_owners = Arc::ptr_eq(&managed, &live.managed)
+            || self.without_owners
+            || owners(&managed) == owners(&live.managed);
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         if new == *old && same_owners {
             return Ok(live.clone());
         }
-        let finished = !old["metadata"]["deletionTimestamp"].is_null() && finalizers(&new).is_empty() && place.kind_name != "Pod";
+        let finished = !old["metadata"]["deletionTimestamp"].is_null()
+            && finalizers(&new).is_empty()
+            && place.kind_name != "Pod";
         if pen.dry_run {
             return Ok(Version::new(live.revision, Arc::new(new), managed));
         }
@@ -227,9 +230,16 @@ fn inherit(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> Vec<Cause> 
             causes.extend([cause.clone(), cause]);
         }
     }
-    for field in
-        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"]
-    {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+    ] {
         match before.get(field) {
             Some(value) => meta[field] = value.clone(),
             None => {
@@ -257,7 +267,8 @@ fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
         };
         return without(new) != without(old);
     }
-    let annotations = kind.name == "Deployment" && new["metadata"]["annotations"] != old["metadata"]["annotations"];
+    let annotations =
+        kind.name == "Deployment" && new["metadata"]["annotations"] != old["metadata"]["annotations"];
     new["spec"] != old["spec"] || annotations
 }
 

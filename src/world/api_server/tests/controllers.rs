@@ -4,7 +4,10 @@ use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Service};
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent, WatchParams},
+    api::{
+        DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent,
+        WatchParams,
+    },
     core::ApiResource,
     runtime::watcher::{self, Event, watcher},
 };
@@ -46,7 +49,15 @@ async fn what_is_made_is_read_and_listed() {
     assert_eq!((live.metadata.generation, live.metadata.resource_version.as_deref()), (Some(1), Some("1")));
     assert_eq!(live.spec.replicas, Some(2));
     assert_eq!(models.list(&ListParams::default()).await.unwrap().items.len(), 1);
-    assert_eq!(Api::<ModelDeployment>::all(server.client("x")).list(&ListParams::default()).await.unwrap().items.len(), 1);
+    assert_eq!(
+        Api::<ModelDeployment>::all(server.client("x"))
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
     assert_eq!(refused(models.get("rose").await), (404, "NotFound".to_owned()));
     let meta = models.get_metadata("iris").await.unwrap();
     assert_eq!(meta.metadata.uid, live.metadata.uid);
@@ -71,7 +82,11 @@ async fn kubes_watcher_lists_by_pages_and_then_hears_of_every_change() {
         }
     }
     assert_eq!(seen, ["a", "b", "c"]);
-    server.edit("user", &Key::new("ModelDeployment", "ml", "b"), Part::Object, |m| m["spec"]["replicas"] = json!(5)).unwrap();
+    server
+        .edit("user", &Key::new("ModelDeployment", "ml", "b"), Part::Object, |m| {
+            m["spec"]["replicas"] = json!(5)
+        })
+        .unwrap();
     server.delete("user", &Key::new("ModelDeployment", "ml", "c")).unwrap();
     let Some(Event::Apply(changed)) = stream.try_next().await.unwrap() else { panic!() };
     assert_eq!((changed.spec.replicas, changed.metadata.generation), (Some(5), Some(2)));
@@ -89,7 +104,9 @@ async fn a_watch_by_label_sees_what_begins_and_ends_to_fit() {
     pin_mut!(stream);
     let key = Key::new("Deployment", "ml", "d");
     server.create("user", deployment("d")).unwrap();
-    server.edit("user", &key, Part::Object, |d| d["metadata"]["labels"] = json!({"seatrial.dev/model": "iris"})).unwrap();
+    server
+        .edit("user", &key, Part::Object, |d| d["metadata"]["labels"] = json!({"seatrial.dev/model": "iris"}))
+        .unwrap();
     server.edit("user", &key, Part::Object, |d| d["spec"]["replicas"] = json!(3)).unwrap();
     server.edit("user", &key, Part::Object, |d| d["metadata"]["labels"] = json!({})).unwrap();
     let mut told = vec![];
@@ -111,9 +128,13 @@ async fn a_watch_brings_bookmarks_and_ends_when_it_was_to() {
     server.create("user", model("iris")).unwrap();
     server.create("user", deployment("d")).unwrap();
     let params = WatchParams::default().timeout(150);
-    let events: Vec<_> = api::<ModelDeployment>(&server).watch(&params, "2").await.unwrap().try_collect().await.unwrap();
+    let events: Vec<_> =
+        api::<ModelDeployment>(&server).watch(&params, "2").await.unwrap().try_collect().await.unwrap();
     assert_eq!(events.len(), 2);
-    assert!(matches!(&events[0], WatchEvent::Bookmark(b) if b.metadata.resource_version == "2"), "{events:?}");
+    assert!(
+        matches!(&events[0], WatchEvent::Bookmark(b) if b.metadata.resource_version == "2"),
+        "{events:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +170,8 @@ async fn an_apply_that_changes_nothing_writes_nothing_and_what_is_left_out_goes(
     let deployments: Api<Deployment> = api(&server);
     let params = PatchParams::apply("seatrial").force();
     let mut config = deployment("d");
-    config["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
+    config["spec"]["template"]["spec"]["containers"][0]["env"] =
+        json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
     let made = deployments.patch("d", &params, &Patch::Apply(&config)).await.unwrap();
     assert_eq!(made.metadata.managed_fields.as_ref().unwrap()[0].operation.as_deref(), Some("Apply"));
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
@@ -189,7 +211,10 @@ async fn an_apply_with_another_uid_or_version_in_it_is_refused() {
     let made = routes.patch("r", &params, &Patch::Apply(&route)).await.unwrap();
     assert_eq!(made.spec.parent_refs[0].kind, "Gateway");
     route["metadata"]["resourceVersion"] = json!("77");
-    assert_eq!(refused(routes.patch("r", &params, &Patch::Apply(&route)).await), (409, "Conflict".to_owned()));
+    assert_eq!(
+        refused(routes.patch("r", &params, &Patch::Apply(&route)).await),
+        (409, "Conflict".to_owned())
+    );
     route["metadata"]["resourceVersion"] = json!(made.metadata.resource_version);
     route["metadata"]["uid"] = json!(made.metadata.uid);
     route["spec"]["rules"][0]["backendRefs"][0]["weight"] = json!(2);
@@ -209,10 +234,18 @@ async fn a_dry_run_says_what_would_be_and_stores_nothing() {
     wrong["spec"]["template"]["spec"]["containers"][0]["imag"] = json!("x");
     let error = deployments.patch("d", &params, &Patch::Apply(&wrong)).await.unwrap_err();
     assert_eq!(code(&error).0, 500);
-    assert!(error.to_string().contains(".spec.template.spec.containers[name=\"model\"].imag: field not declared in schema"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(".spec.template.spec.containers[name=\"model\"].imag: field not declared in schema"),
+        "{error}"
+    );
     wrong = deployment("d");
     wrong["spec"]["template"]["spec"]["containers"][0]["image"] = json!("");
-    assert_eq!(refused(deployments.patch("d", &params, &Patch::Apply(&wrong)).await), (422, "Invalid".to_owned()));
+    assert_eq!(
+        refused(deployments.patch("d", &params, &Patch::Apply(&wrong)).await),
+        (422, "Invalid".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +254,8 @@ async fn a_status_is_written_alone_and_only_onto_the_version_that_was_read() {
     server.create("user", split("iris")).unwrap();
     let splits: Api<TrafficSplit> = api(&server);
     let mut live = splits.get("iris").await.unwrap();
-    live.status = Some(crate::api::v1alpha1::TrafficSplitStatus { message: "hello".to_owned(), ..Default::default() });
+    live.status =
+        Some(crate::api::v1alpha1::TrafficSplitStatus { message: "hello".to_owned(), ..Default::default() });
     live.spec.backends.clear();
     let written = splits.replace_status("iris", &PostParams::default(), &live).await.unwrap();
     assert_eq!((written.spec.backends.len(), written.metadata.generation), (1, Some(1)));
@@ -261,14 +295,18 @@ async fn what_was_made_is_not_made_again() {
     let made = services.create(&PostParams::default(), &service).await.unwrap();
     assert_eq!(made.spec.as_ref().unwrap().type_.as_deref(), Some("ClusterIP"));
     assert!(made.metadata.generation.is_none() && made.spec.unwrap().cluster_ip.is_some());
-    assert_eq!(refused(services.create(&PostParams::default(), &service).await), (409, "AlreadyExists".to_owned()));
+    assert_eq!(
+        refused(services.create(&PostParams::default(), &service).await),
+        (409, "AlreadyExists".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_taken_by_one_of_two_who_read_the_same() {
     let server = server();
     let leases: Api<Lease> = api(&server);
-    let lease: Lease = of(json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15,
+    let lease: Lease =
+        of(json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15,
         "renewTime": "2026-11-21T12:00:00.000000Z"}}));
     leases.create(&PostParams::default(), &lease).await.unwrap();
     let seen = leases.get("l").await.unwrap();
@@ -277,9 +315,15 @@ async fn a_lease_is_taken_by_one_of_two_who_read_the_same() {
     let mut mine = seen.clone();
     mine.spec.as_mut().unwrap().holder_identity = Some("b".to_owned());
     leases.replace("l", &PostParams::default(), &mine).await.unwrap();
-    assert_eq!(refused(leases.replace("l", &PostParams::default(), &mine).await), (409, "Conflict".to_owned()));
+    assert_eq!(
+        refused(leases.replace("l", &PostParams::default(), &mine).await),
+        (409, "Conflict".to_owned())
+    );
     mine.metadata.resource_version = None;
-    assert_eq!(refused(leases.replace("l", &PostParams::default(), &mine).await), (422, "Invalid".to_owned()));
+    assert_eq!(
+        refused(leases.replace("l", &PostParams::default(), &mine).await),
+        (422, "Invalid".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,10 +332,14 @@ async fn a_wrong_spec_is_refused_with_the_rules_own_words() {
     let splits: Api<DynamicObject> =
         Api::namespaced_with(server.client("user"), "ml", &ApiResource::erase::<TrafficSplit>(&()));
     let mut wrong = split("iris");
-    wrong["spec"]["backends"] = json!([{"modelDeploymentRef": {"name": "a"}}, {"modelDeploymentRef": {"name": "b"}}]);
+    wrong["spec"]["backends"] =
+        json!([{"modelDeploymentRef": {"name": "a"}}, {"modelDeploymentRef": {"name": "b"}}]);
     let error = splits.create(&PostParams::default(), &of(wrong)).await.unwrap_err();
     assert_eq!(code(&error), (422, "Invalid".to_owned()));
-    assert!(error.to_string().contains("with two or more backends each needs a `name` and a `weight`"), "{error}");
+    assert!(
+        error.to_string().contains("with two or more backends each needs a `name` and a `weight`"),
+        "{error}"
+    );
     let mut wrong = split("iris");
     wrong["spec"]["analysis"] = json!({"interval": "often"});
     let error = splits.create(&PostParams::default(), &of(wrong)).await.unwrap_err();
@@ -319,7 +367,8 @@ async fn a_kind_that_is_away_and_a_verb_that_is_not_allowed_are_told_apart() {
         kind: kind.to_owned(),
         namespace: namespace.map(str::to_owned),
     };
-    server.forbid(vec![rule("get", "ModelDeployment", Some("ml")), rule("*", "ModelDeployment/status", None)]);
+    server
+        .forbid(vec![rule("get", "ModelDeployment", Some("ml")), rule("*", "ModelDeployment/status", None)]);
     assert_eq!(refused(models.get("iris").await), (403, "Forbidden".to_owned()));
     assert_eq!(models.list(&ListParams::default()).await.unwrap().items.len(), 1);
     let patch = json!({"status": {}});

@@ -13,7 +13,11 @@ use crate::api::v1alpha1::TrafficSplit;
 /// Seconds of work per request.
 fn timed(name: &str, count: u32, began: cpu::Time) {
     let spent = cpu::now().since(began);
-    println!("{name}: {:.1} µs, {:.0} per CPU-second", spent * 1e6 / f64::from(count), f64::from(count) / spent);
+    println!(
+        "{name}: {:.1} µs, {:.0} per CPU-second",
+        spent * 1e6 / f64::from(count),
+        f64::from(count) / spent
+    );
 }
 
 /// CPU time of this process: other people's work does not count.
@@ -80,11 +84,14 @@ async fn requests_per_second() {
     let began = cpu::now();
     let key = Key::new("Deployment", "ml", "d");
     for number in 0..count / 4 {
-        server.edit("kubelet", &key, Part::Status, |d| d["status"]["readyReplicas"] = json!(number + 1)).unwrap();
+        server
+            .edit("kubelet", &key, Part::Status, |d| d["status"]["readyReplicas"] = json!(number + 1))
+            .unwrap();
     }
     timed("edit a Deployment's status at once", count / 4, began);
     let leases: Api<Lease> = Api::namespaced(client.clone(), "ml");
-    let lease: Lease = serde_json::from_value(json!({"metadata": {"name": "l"}, "spec": {"leaseTransitions": 1}})).unwrap();
+    let lease: Lease =
+        serde_json::from_value(json!({"metadata": {"name": "l"}, "spec": {"leaseTransitions": 1}})).unwrap();
     let mut live = leases.create(&PostParams::default(), &lease).await.unwrap();
     let began = cpu::now();
     for number in 0..10_000 {
