@@ -134,8 +134,14 @@ impl World {
     fn model(&self) -> Model {
         let workload = |(name, (desired, ready)): (&String, &(i32, i32))| {
             let created = Some(self.now - SignedDuration::from_secs(if name == "a" { 9 } else { 5 }));
-            let workload =
-                Workload { version: name.clone(), created, desired: *desired, ready: *ready, trouble: None };
+            let workload = Workload {
+                version: name.clone(),
+                created,
+                desired: *desired,
+                ready: *ready,
+                uncounted: false,
+                trouble: None,
+            };
             (name.clone(), workload)
         };
         Model {

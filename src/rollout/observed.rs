@@ -124,6 +124,9 @@ pub struct Workload {
     pub desired: i32,
     /// Pods ready. Counted only once the Deployment's controller has seen the newest size.
     pub ready: i32,
+    /// The Deployment's controller has not seen the newest size yet: that nothing is counted does not mean that nothing is
+    /// ready.
+    pub uncounted: bool,
     /// Why pods are not ready, if that was looked up.
     pub trouble: Option<Trouble>,
 }

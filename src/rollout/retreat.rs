@@ -61,7 +61,8 @@ fn held_by_itself(model: &Model, around: &Around<'_>) -> Option<Move> {
 /// The candidate has traffic and no pod that could answer it.
 fn pods_lost(model: &Model, around: &Around<'_>, candidate: &str) -> Option<Move> {
     let workload = model.workload(candidate);
-    if around.candidate_weight == 0 || workload.ready > 0 || on(Mutant::PodsLostIgnored) {
+    // Right after it was made larger nobody has counted yet: a healthy candidate would be taken out at its next step.
+    if around.candidate_weight == 0 || workload.ready > 0 || workload.uncounted || on(Mutant::PodsLostIgnored) {
         return None;
     }
     let rollback = match workload.trouble {
