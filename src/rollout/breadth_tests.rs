@@ -418,6 +418,10 @@ fn events(world: &World) -> Vec<Event> {
 
 /// From here on everything goes well: whatever was going on comes to an end, and stays there.
 fn settles(world: &World) -> Phase {
+    settled(world).status.phase
+}
+
+fn settled(world: &World) -> World {
     let mut world = world.clone();
     world.verdict = Verdict::Pass;
     world.baked = true;
@@ -441,7 +445,7 @@ fn settles(world: &World) -> Phase {
     assert_eq!(before, world.key(), "a settled state is a fixed point");
     let served = world.split.is_none() || world.route.is_some();
     assert!(served, "a settled state has its route");
-    world.status.phase
+    world
 }
 
 #[test]
@@ -590,6 +594,7 @@ fn a_paused_model_without_a_traffic_split_waits_and_is_not_rejected() {
     assert_eq!(world.status.phase, Phase::Paused, "{:?}", world.status);
     assert!(world.status.rejected.is_empty());
     world.happen(&Event::Ask("resume"), &world.clone());
-    assert_eq!(settles(&world), Phase::Stable);
+    let world = settled(&world);
+    assert_eq!(world.status.phase, Phase::Stable);
     assert_eq!(world.status.stable_revision.as_deref(), Some("b"));
 }
