@@ -21,8 +21,8 @@ fmt:  ## formats
 clippy:  ## lints
 	cargo clippy --all-targets --locked -- -D warnings
 
-unit:  ## all tests that need no cluster
-	cargo test --lib --locked
+unit:  ## all tests that need no cluster, and the proofs of the simulation's checker
+	cargo test --lib --test checker --locked
 
 # This crate alone is compiled once more, optimised; its dependencies are those of every other build.
 sim sim-plans mutants: export CARGO_PROFILE_DEV_OPT_LEVEL := 1

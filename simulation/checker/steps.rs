@@ -151,8 +151,7 @@ pub fn s8_bounded_blast_radius(world: &World<'_>, out: &mut Findings) {
 }
 
 /// S11 (at the end). Nothing rises while it cannot be measured: no step is passed while the record says so, nor after
-/// Prometheus has been away for three blocks and the longest question. Sharpened: a step without traffic has no gate but its
-/// approval; nothing of it needs to be measured.
+/// Prometheus has been away for three blocks and the longest question.
 pub fn s11_hold_not_advance(world: &World<'_>, out: &mut Findings) {
     for turn in turns(world) {
         let Some((from, to)) = turn.advance() else { continue };
@@ -164,7 +163,7 @@ pub fn s11_hold_not_advance(world: &World<'_>, out: &mut Findings) {
         let long = interval * 3 + world.input.facts.scrape * 2 + Duration::from_secs(15);
         let at = turn.change.at;
         let away = overlap(&world.input.facts.blind, at.saturating_sub(long), at) >= long;
-        out.expect(no_traffic || (!known && !away), turn.change, || {
+        out.expect(!known && (no_traffic || !away), turn.change, || {
             format!("{} went from step {from} to {to} while nothing could be measured", turn.key.name)
         });
     }
