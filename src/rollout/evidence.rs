@@ -298,7 +298,7 @@ impl Evidence {
             matches!(verdict, Verdict::Fail(_))
                 .then(|| ProvenBreach { slo: slo.slo.name.clone(), message: status.message.clone() })
         });
-        let shared = all.iter().find_map(|(slo, verdict, _)| {
+        let with_stable = all.iter().find_map(|(slo, verdict, _)| {
             matches!(verdict, Verdict::Inconclusive(Why::SharedWithStable)).then(|| slo.slo.name.clone())
         });
         let begun = step.starts.last().is_some_and(|s| s.index == step.index);
@@ -306,7 +306,7 @@ impl Evidence {
             begun && all.iter().all(|(_, verdict, _)| matches!(verdict, Verdict::Pass)) && !all.is_empty();
         Judgement {
             breach,
-            shared,
+            shared: with_stable,
             pass,
             baked: if begun { self.baked(step) } else { Duration::from_millis(0) },
             observability: self.observability(),
