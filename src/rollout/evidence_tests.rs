@@ -113,7 +113,7 @@ fn whenever_the_past_is_answered_the_judgement_comes_to_the_same_bits() {
             for (about, question) in evidence.questions(now) {
                 match about {
                     About::Trial(slo) => {
-                        evidence.fold(slo, &question, Ok(answer(&question)), Some(&step()), 1)
+                        evidence.fold(slo, &question, Ok(answer(&question)), Some(&step()), 1);
                     }
                     About::Past(slo) => evidence.remember(slo, &question, &Ok(answer(&question)), now),
                 }
