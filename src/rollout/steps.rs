@@ -100,21 +100,21 @@ mod tests {
 
     use super::*;
 
-    fn canary(steps: serde_json::Value, window: &str) -> Canary {
+    fn canary(steps: &serde_json::Value, window: &str) -> Canary {
         serde_json::from_value(json!({"steps": steps, "rollbackWindow": window})).unwrap()
     }
 
     #[test]
     fn a_long_rollout_is_planned_for_and_a_short_one_as_an_hour() {
-        let long = canary(json!([{"weight": "5%", "bake": "4h"}, {"weight": "50%", "bake": "7h"}]), "1h");
+        let long = canary(&json!([{"weight": "5%", "bake": "4h"}, {"weight": "50%", "bake": "7h"}]), "1h");
         assert_eq!(planned_blocks(&long, 15_000), 12 * 240);
         assert_eq!(planned_blocks(&long, 3_600_000), 240);
-        assert_eq!(planned_blocks(&canary(json!([{"weight": "5%"}]), "15m"), 15_000), 240);
+        assert_eq!(planned_blocks(&canary(&json!([{"weight": "5%"}]), "15m"), 15_000), 240);
     }
 
     #[test]
     fn a_candidate_has_as_many_fewer_pods_as_at_its_smallest_step() {
-        let steps = canary(json!([{"weight": "5%"}, {"weight": "50%"}]), "15m");
+        let steps = canary(&json!([{"weight": "5%"}, {"weight": "50%"}]), "15m");
         for (full, ratio) in [(1, 1.0), (2, 2.0), (4, 4.0), (40, 20.0)] {
             assert!(
                 (pods_ratio(&steps, full) - ratio).abs() < 1e-9,
@@ -122,7 +122,7 @@ mod tests {
                 pods_ratio(&steps, full)
             );
         }
-        let whole = canary(json!([{"weight": "5%", "replicas": 9}]), "15m");
+        let whole = canary(&json!([{"weight": "5%", "replicas": 9}]), "15m");
         assert!((pods_ratio(&whole, 4) - 1.0).abs() < 1e-9, "more pods than stable are no noisier");
     }
 }
