@@ -24,7 +24,7 @@ enum Command {
     /// Run the operator
     Controller(controller::Args),
     /// Show what would have been decided on recorded blocks of counts
-    Backtest(backtest::Args),
+    Backtest(Box<backtest::Args>),
     /// Say how long each step of a TrafficSplit will need, and what it can find
     Plan(plan::Args),
     /// Print the custom resource definitions as YAML
