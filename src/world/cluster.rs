@@ -64,7 +64,7 @@ impl Replicas {
             metrics: Metrics::new(),
             synced: watch::Sender::new(false),
         };
-        controller::run(cx, CancellationToken::new()).await;
+        Box::pin(controller::run(cx, CancellationToken::new())).await;
     }
 }
 

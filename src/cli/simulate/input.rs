@@ -31,9 +31,9 @@ pub(super) fn read(text: &str) -> Result<Input, String> {
     if splits.next().is_some() {
         return Err("it holds more than one TrafficSplit: put each in a file of its own".to_owned());
     }
-    let split: TrafficSplit = typed(split)?;
+    let split: TrafficSplit = typed(&split)?;
     let mut models: Vec<ModelDeployment> =
-        of_kind("ModelDeployment").into_iter().map(typed).collect::<Result<_, _>>()?;
+        of_kind("ModelDeployment").iter().map(typed).collect::<Result<_, _>>()?;
     let named: Vec<&str> = split.spec.backends.iter().map(|b| b.model_deployment_ref.name.as_str()).collect();
     for model in &models {
         let name = model.metadata.name.as_deref().unwrap_or_default();
@@ -77,12 +77,12 @@ fn is(model: &ModelDeployment, name: &str) -> bool {
 }
 
 /// An object as its type reads it: a wrong value, an unknown or a missing field is named by its path.
-fn typed<T: DeserializeOwned + Serialize>(document: Value) -> Result<T, String> {
+fn typed<T: DeserializeOwned + Serialize>(document: &Value) -> Result<T, String> {
     let kind = document["kind"].as_str().unwrap_or_default().to_owned();
     if !document["metadata"]["name"].is_string() {
         return Err(format!("{kind}: metadata.name is missing: give it a name, for instance iris"));
     }
-    let typed: T = serde_path_to_error::deserialize(&document).map_err(|error| {
+    let typed: T = serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
         format!("{kind}: {path}: {}", error.into_inner())
     })?;
@@ -100,15 +100,13 @@ fn unknown(given: &Value, read: &Value, path: &str) -> Option<String> {
     match (given, read) {
         (Value::Object(given), Value::Object(read)) => given.iter().find_map(|(field, value)| {
             let path = format!("{path}.{field}");
-            match read.get(field) {
-                Some(read) => unknown(value, read, &path),
-                // What says nothing is not kept.
-                None => {
-                    let nothing =
-                        value.is_null() || value == &json!([]) || value == &json!({}) || value == &json!("");
-                    (!nothing).then_some(path)
-                }
+            if let Some(read) = read.get(field) {
+                return unknown(value, read, &path);
             }
+            // What says nothing is not kept.
+            let nothing =
+                value.is_null() || value == &json!([]) || value == &json!({}) || value == &json!("");
+            (!nothing).then_some(path)
         }),
         (Value::Array(given), Value::Array(read)) => {
             let mut pairs = given.iter().zip(read).enumerate();

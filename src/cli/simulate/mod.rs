@@ -115,7 +115,7 @@ pub enum Error {
 /// Virtual time: the clock of this runtime, which runs nothing else, is stopped and moves on whenever all is waiting.
 pub async fn run(args: &Args) -> ExitCode {
     tokio::time::pause();
-    match print(args, &mut io::stdout().lock()).await {
+    match Box::pin(print(args, &mut io::stdout().lock())).await {
         Ok(code) => code,
         Err(Error::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
@@ -130,7 +130,7 @@ pub async fn run(args: &Args) -> ExitCode {
 async fn print(args: &Args, out: &mut impl Write) -> Result<ExitCode, Error> {
     let text = fs::read_to_string(&args.file).map_err(|error| Error::File(args.file.clone(), error))?;
     let input = input::read(&text).map_err(|problem| Error::Yaml(args.file.clone(), problem))?;
-    let played = play::play(args, input).await?;
+    let played = Box::pin(play::play(args, input)).await?;
     match args.output {
         Output::Json => {
             serde_json::to_writer(&mut *out, &played).map_err(io::Error::from)?;

@@ -28,7 +28,7 @@ use crate::world::{
 };
 
 /// When the new version is applied: until then the one before has long been serving.
-const BEGIN: Duration = Duration::from_secs(120);
+const BEGIN: Duration = Duration::from_mins(2);
 /// What is still played after the end: the pods that end then must not have traffic.
 const AFTERMATH: Duration = Duration::from_secs(90);
 /// From the operator's end to the start of the next one.
@@ -253,7 +253,7 @@ fn operator(world: &World, args: &Args) -> impl Future<Output = ()> + use<> {
     let replicas = world.replicas();
     async move {
         for epoch in epochs {
-            let run = replicas.run(epoch, || api.client("seatrial"));
+            let run = Box::pin(replicas.run(epoch, || api.client("seatrial")));
             match restarts.get(usize::try_from(epoch - 1).unwrap_or(usize::MAX)) {
                 Some(at) => {
                     tokio::select! {

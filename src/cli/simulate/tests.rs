@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::*;
 
-const SPLIT: &str = r#"
+const SPLIT: &str = r"
 apiVersion: seatrial.dev/v1alpha1
 kind: TrafficSplit
 metadata: {name: iris, namespace: ml}
@@ -20,7 +20,7 @@ spec:
   - {name: availability, objective: 99%, errors: {}}
   - {name: latency, objective: 95%, latency: {below: 250ms}}
   analysis: {interval: 5s, holdBudget: 1m}
-"#;
+";
 
 const MODEL: &str = r#"
 ---
@@ -142,6 +142,24 @@ async fn what_the_cluster_would_refuse_is_refused_in_its_words(#[case] yaml: &st
         Err(why) => why,
     };
     assert!(refused.contains(field), "{refused}");
+}
+
+/// Not in stopped time: the command stops it itself.
+#[rstest]
+#[case("--expect promoted", 0)]
+#[case("--expect rolledBack", 1)]
+#[case("--candidate-errors 30% --expect rolledBack --output json", 0)]
+#[case("", 2)]
+#[tokio::test]
+async fn the_exit_code_says_whether_it_ended_as_expected(#[case] flags: &str, #[case] code: u8) {
+    let file = std::env::temp_dir().join(format!("seatrial-simulate-{}-{code}.yaml", std::process::id()));
+    let broken = SPLIT.replace("errors: {}", "errors: {x: 1}");
+    let mut args = args(flags);
+    std::fs::write(&file, if code == 2 { &broken } else { SPLIT }).unwrap();
+    args.file.clone_from(&file);
+    let exit = run(&args).await;
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(format!("{exit:?}"), format!("{:?}", ExitCode::from(code)));
 }
 
 #[rstest]

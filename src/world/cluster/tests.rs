@@ -46,8 +46,7 @@ async fn rollout(seed: u64, errors: f64) -> (World, ModelDeploymentStatus) {
     let mut setting = Setting::usual(seed, objects());
     let answers = Answers { errors, ..Answers::default() };
     setting.versions.named.insert("2".to_owned(), Behaviour { answers, ..Behaviour::default() });
-    setting.users =
-        vec![("ann", vec![(Duration::from_secs(60), Deed::Version(key.clone(), "2".to_owned()))])];
+    setting.users = vec![("ann", vec![(Duration::from_mins(1), Deed::Version(key.clone(), "2".to_owned()))])];
     let mut world = World::begin(setting).unwrap();
     let (replicas, api) = (world.replicas(), world.api.clone());
     let replica = replicas.run(1, || api.client("seatrial-a"));
@@ -62,9 +61,9 @@ async fn rollout(seed: u64, errors: f64) -> (World, ModelDeploymentStatus) {
         last = status;
         !last.history.is_empty() && matches!(last.phase, Phase::Stable | Phase::RolledBack)
     };
-    assert!(world.play(&mut replica, ended, Duration::from_secs(1200)).await, "{last:?}");
+    assert!(world.play(&mut replica, ended, Duration::from_mins(20)).await, "{last:?}");
     // What drains must not have had requests.
-    world.play(&mut replica, |_| false, Duration::from_secs(60)).await;
+    world.play(&mut replica, |_| false, Duration::from_mins(1)).await;
     (world, last)
 }
 

@@ -27,6 +27,7 @@ pub const NAME: &str = "kubelet";
 
 /// A pod's container as it is on its node.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that come and go by themselves")]
 pub struct Body {
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,

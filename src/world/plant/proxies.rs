@@ -78,7 +78,7 @@ impl Default for Setting {
 pub struct Proxies {
     chance: Rng,
     setting: Setting,
-    proxies: Vec<Proxy>,
+    all: Vec<Proxy>,
     due: Agenda<(usize, Update)>,
     ticks: Option<Instant>,
     recorded: Instant,
@@ -121,8 +121,8 @@ impl Proxies {
         for (at, proxy) in setting.restarts.iter().filter(|(_, proxy)| *proxy < setting.count) {
             due.add(began + *at, (*proxy, Update::Restart));
         }
-        let proxies = (0..setting.count).map(|_| Proxy::default()).collect();
-        Self { chance, setting, proxies, due, ticks: None, recorded: began, tallies: BTreeMap::new() }
+        let all = (0..setting.count).map(|_| Proxy::default()).collect();
+        Self { chance, setting, all, due, ticks: None, recorded: began, tallies: BTreeMap::new() }
     }
 
     /// Puts what the gateway and the endpoints controller sent on its way to every proxy.
@@ -130,7 +130,7 @@ impl Proxies {
         for News { route, parent, parents, config } in std::mem::take(&mut around.config_news) {
             let extra =
                 during::now(&self.setting.faults, around.elapsed()).map_or(Duration::ZERO, |f| f.what);
-            for index in 0..self.proxies.len() {
+            for index in 0..self.all.len() {
                 if parents == 0 || index % parents == parent {
                     let straggles = self.chance.f64() < self.setting.stragglers;
                     let most = if straggles { self.setting.longest } else { self.setting.lag.most };
@@ -142,7 +142,7 @@ impl Proxies {
         }
         for service in std::mem::take(&mut around.endpoint_news) {
             let ready = around.endpoints.get(&service).cloned().unwrap_or_default();
-            for index in 0..self.proxies.len() {
+            for index in 0..self.all.len() {
                 let at = now + self.setting.endpoints.draw(&mut self.chance);
                 self.send(index, &service, at, Update::Endpoints(service.clone(), ready.clone()));
             }
@@ -150,14 +150,14 @@ impl Proxies {
     }
 
     fn send(&mut self, index: usize, object: &Key, at: Instant, update: Update) {
-        let latest = self.proxies[index].latest.entry(object.clone()).or_insert(at);
+        let latest = self.all[index].latest.entry(object.clone()).or_insert(at);
         *latest = (*latest).max(at);
         self.due.add(*latest, (index, update));
     }
 
     fn update(&mut self, index: usize, update: Update, around: &mut Surroundings, now: Instant) {
         self.count(index, around, now);
-        let proxy = &mut self.proxies[index];
+        let proxy = &mut self.all[index];
         match update {
             Update::Endpoints(service, ready) => {
                 proxy.endpoints.insert(service, ready);
@@ -205,7 +205,7 @@ impl Proxies {
 
     /// Counts the requests that a proxy got since it was last looked at.
     fn count(&mut self, index: usize, around: &mut Surroundings, now: Instant) {
-        let proxy = &mut self.proxies[index];
+        let proxy = &mut self.all[index];
         let from = proxy.counted.replace(now).unwrap_or(now);
         let micros = now.duration_since(from).as_micros();
         if micros == 0 || proxy.routes.is_empty() {
@@ -234,7 +234,7 @@ impl Proxies {
             let answers = around.versions.of(&body.version).answers.clone();
             let backend = body.labels.get(REVISION_LABEL).cloned().unwrap_or_default();
             for sent in sent {
-                let config = self.proxies.iter().find_map(|p| p.routes.get(&sent.route)).map(|a| &a.config);
+                let config = self.all.iter().find_map(|p| p.routes.get(&sent.route)).map(|a| &a.config);
                 let timeout = config.and_then(|config| config.timeout);
                 let lost = under_way(&sent, &answers, timeout, now);
                 let tally = if body.broke {
@@ -248,7 +248,7 @@ impl Proxies {
     }
 
     fn tick(&mut self, around: &mut Surroundings, now: Instant) {
-        for index in 0..self.proxies.len() {
+        for index in 0..self.all.len() {
             self.count(index, around, now);
         }
         let failed = self.tallies.values().any(|tally| tally.failed > 0);
@@ -268,13 +268,13 @@ impl Actor for Proxies {
     fn hear(&mut self, _: &Change, _: &mut Surroundings, _: Instant) {}
 
     fn act(&mut self, around: &mut Surroundings, now: Instant) {
-        around.counters.resize_with(self.proxies.len(), BTreeMap::new);
+        around.counters.resize_with(self.all.len(), BTreeMap::new);
         self.receive(around, now);
         while let Some((at, (index, update))) = self.due.due(now) {
             self.update(index, update, around, at);
         }
         self.cut(around, now);
-        let idle = self.proxies.iter().all(|proxy| proxy.routes.is_empty()) && self.tallies.is_empty();
+        let idle = self.all.iter().all(|proxy| proxy.routes.is_empty()) && self.tallies.is_empty();
         if self.ticks.is_none_or(|at| at <= now) {
             self.tick(around, now);
             self.ticks = None;

@@ -201,7 +201,7 @@ async fn every_proxy_applies_a_new_weight_late_and_within_the_allowance() {
         assert_eq!(applied.len(), 3);
         for one in applied {
             assert_eq!(one.shares[1], ("b".to_owned(), weight));
-            let lag = one.at - written;
+            let lag = one.at.saturating_sub(written);
             assert!(lag >= Duration::from_millis(30) && lag < Duration::from_secs(5), "{lag:?}");
         }
     }
@@ -291,7 +291,7 @@ async fn a_gateway_may_be_away_silent_stale_slow_or_against_it_and_makes_up_for_
     #[case] word: &str,
 ) {
     let mut setting = setting();
-    let (from, until) = (Duration::from_secs(41), Duration::from_secs(60));
+    let (from, until) = (Duration::from_secs(41), Duration::from_mins(1));
     setting.gateway.faults = vec![During { from, until, what: Fault { parent: None, what } }];
     let mut world = serving(setting, &[("a", 5000), ("b", 5000)]).await;
     assert_eq!(acceptance(&world), Acceptance::Accepted);
@@ -361,7 +361,7 @@ async fn gitops_sets_back_what_it_has_and_a_route_as_often_as_it_may() {
         manifests: vec![service],
         every: Duration::from_secs(3),
         reverts: 1,
-        until: Duration::from_secs(600),
+        until: Duration::from_mins(10),
     });
     let mut world = World::begin(setting).unwrap();
     world.api.create("seatrial", route(&[("a", 10_000), ("b", 0)])).unwrap();

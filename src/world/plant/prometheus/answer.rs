@@ -43,40 +43,37 @@ impl Asked {
 pub fn answer(asked: &Asked, series: &mut Series, wrong: Option<&Wrong>) -> Option<String> {
     let until = asked.time - wrong.map_or(0, Wrong::late);
     let mut body = String::from("{\"status\":\"success\",\"data\":{\"resultType\":\"");
-    match asked.range {
-        Some(range) => {
-            body.push_str("matrix\",\"result\":[");
-            let mut first = true;
-            for one in series.select(&asked.query)? {
-                let samples = one.within(asked.time - range, until);
-                if samples.is_empty() || wrong == Some(&Wrong::Empty) {
-                    continue;
-                }
-                for metric in Wrong::metrics(wrong, &one.metric) {
-                    body.push_str(if std::mem::take(&mut first) { "" } else { "," });
-                    // Writing to a String cannot fail.
-                    let _ = write!(body, "{{\"metric\":{metric},\"values\":[");
-                    for (index, sample) in samples.iter().enumerate() {
-                        body.push_str(if index == 0 { "" } else { "," });
-                        push(&mut body, *sample, wrong);
-                    }
-                    body.push_str("]}");
-                }
+    if let Some(range) = asked.range {
+        body.push_str("matrix\",\"result\":[");
+        let mut first = true;
+        for one in series.select(&asked.query)? {
+            let samples = one.within(asked.time - range, until);
+            if samples.is_empty() || wrong == Some(&Wrong::Empty) {
+                continue;
             }
-            body.push_str("]}");
-        }
-        None => {
-            body.push_str("vector\",\"result\":[");
-            let value = series.value(&asked.query).filter(|_| wrong != Some(&Wrong::Empty));
-            let metrics = Wrong::metrics(wrong, "{}");
-            for (index, metric) in metrics.iter().enumerate().take(if value.is_some() { 2 } else { 0 }) {
-                body.push_str(if index == 0 { "" } else { "," });
-                let _ = write!(body, "{{\"metric\":{metric},\"value\":");
-                push(&mut body, (until, value.unwrap_or_default()), wrong);
-                body.push('}');
+            for metric in Wrong::metrics(wrong, &one.metric) {
+                body.push_str(if std::mem::take(&mut first) { "" } else { "," });
+                // Writing to a String cannot fail.
+                let _ = write!(body, "{{\"metric\":{metric},\"values\":[");
+                for (index, sample) in samples.iter().enumerate() {
+                    body.push_str(if index == 0 { "" } else { "," });
+                    push(&mut body, *sample, wrong);
+                }
+                body.push_str("]}");
             }
-            body.push_str("]}");
         }
+        body.push_str("]}");
+    } else {
+        body.push_str("vector\",\"result\":[");
+        let value = series.value(&asked.query).filter(|_| wrong != Some(&Wrong::Empty));
+        let metrics = Wrong::metrics(wrong, "{}");
+        for (index, metric) in metrics.iter().enumerate().take(if value.is_some() { 2 } else { 0 }) {
+            body.push_str(if index == 0 { "" } else { "," });
+            let _ = write!(body, "{{\"metric\":{metric},\"value\":");
+            push(&mut body, (until, value.unwrap_or_default()), wrong);
+            body.push('}');
+        }
+        body.push_str("]}");
     }
     let warned = wrong == Some(&Wrong::Warnings);
     body.push_str(if warned { ",\"warnings\":[\"a store did not answer\"]}" } else { "}" });

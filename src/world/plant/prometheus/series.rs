@@ -125,14 +125,9 @@ impl Series {
     /// A sample of any other series.
     pub fn sample(&mut self, labels: Vec<(String, String)>, at: i64, value: f64) {
         let key = json(&labels);
-        let index = match self.others.get(&key) {
-            Some(index) => *index,
-            None => {
-                let index = self.add(labels);
-                self.others.insert(key, index);
-                index
-            }
-        };
+        let known = self.others.get(&key).copied();
+        let index = known.unwrap_or_else(|| self.add(labels));
+        self.others.insert(key, index);
         self.all[index].samples.push((at, value));
     }
 

@@ -96,7 +96,7 @@ async fn ratios_and_queries_are_answered_for_the_revision_that_is_asked_about() 
 #[tokio::test(start_paused = true)]
 async fn a_proxy_that_is_restarted_counts_from_zero_again() {
     let mut setting = setting();
-    setting.proxies.restarts = vec![(Duration::from_secs(120), 0)];
+    setting.proxies.restarts = vec![(Duration::from_mins(2), 0)];
     let mut world = serving(setting, &[("a", 5000), ("b", 5000)]).await;
     pass(&mut world, 240).await;
     let counters = candidate(answer(&mut world, Indicator::Errors).await.unwrap());

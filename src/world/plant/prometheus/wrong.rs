@@ -24,7 +24,7 @@ pub enum Wrong {
     Twice,
     /// Series of something else.
     OtherLabels,
-    /// Every value is this text: `NaN`, `+Inf`, `-Inf`, `-1`, `1e400`, ``.
+    /// Every value is this text: `NaN`, `+Inf`, `-Inf`, `-1`, `1e400`, or nothing.
     Number(&'static str),
     /// A warning beside the data.
     Warnings,
