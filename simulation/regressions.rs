@@ -63,7 +63,7 @@ fn paused_by_itself() -> Scenario {
     scenario
         .script
         .retain(|(_, deed)| !matches!(deed, Deed::Create(object) if object["kind"] == "TrafficSplit"));
-    for (second, verb) in [(15, "pause"), (30, "resume")] {
+    for (second, verb) in [(46, "pause"), (61, "resume")] {
         let model = model_key("iris");
         let deed = Deed::Verb { model, verb, about: About::Candidate, step: None };
         scenario.script.push((Duration::from_secs(second), deed));
@@ -72,7 +72,7 @@ fn paused_by_itself() -> Scenario {
 }
 
 fn stalled() -> Scenario {
-    let (from, until) = (Duration::from_secs(18), Duration::from_secs(50));
+    let (from, until) = (Duration::from_secs(49), Duration::from_secs(81));
     let fault = Fault { id: 1, what: What::Stall, replica: None, from, until, share: 1000 };
     Scenario { faults: vec![fault], ..rollout(Version::Errors(0.4)) }
 }
