@@ -32,6 +32,11 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         path: ".message",
+        when: |_, real| real.code == 500 && said(real, "field not declared in schema"),
+        reason: "of several unknown fields the real server names one or all, from one time to the next",
+    },
+    Known {
+        path: ".message",
         when: |_, real| real.code == 409 && said(real, "StorageError: invalid object"),
         reason: "the real message names the place in etcd",
     },

@@ -186,14 +186,9 @@ impl Call<'_> {
                 format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
             return Err(Refused { causes: vec![cause], ..Refused::new(422, "Invalid", message) });
         }
-        let mut config: Value = serde_json::from_slice(self.body)
+        let config: Value = serde_json::from_slice(self.body)
             .map_err(|error| Refused::bad(format!("error decoding YAML: {error}")))?;
         self.is_of_kind(&config)?;
-        if let (true, Some(meta)) = (kind.custom, config.get_mut("metadata").and_then(Value::as_object_mut)) {
-            // Of a custom resource's metadata only what is known is looked at.
-            let schema = kind.schema().field("metadata").0;
-            meta.retain(|name, _| name == "managedFields" || schema.field(name).1);
-        }
         if config["metadata"].get("managedFields").is_some() {
             return Err(Refused::bad("metadata.managedFields must be nil".to_owned()));
         }
@@ -214,6 +209,13 @@ impl Call<'_> {
         };
         let names = (names.0.as_str(), names.1.as_str());
         let (mut value, managed) = writer.applied(&owners, base, &config, force, names)?;
+        if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| live.is_none() && !uid.is_empty())
+        {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(Refused::conflict(kind, &self.place.name, &why));
+        }
         if value["metadata"]["name"].as_str().is_none_or(str::is_empty) {
             // Also of an object that lives: an apply without any metadata takes away what this manager owned of it, and with
             // that, in the real one too, the name.
@@ -226,12 +228,6 @@ impl Call<'_> {
         if let Some(live) = live {
             let draft = Draft { value, managed: Some(managed), posted: false };
             return Ok(Wrote::Is(store.change(&self.pen, &self.place, part, &live, draft)?));
-        }
-        if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
-            let why = format!(
-                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            );
-            return Err(Refused::conflict(kind, &self.place.name, &why));
         }
         if kind.namespaced {
             value["metadata"]["namespace"] = json!(self.place.namespace);
