@@ -119,15 +119,17 @@ impl Scribe {
     pub fn fill(&self, ask: &Ask) -> Ask {
         let known = self.objects.get(&(ask.kind.name, ask.name.clone()));
         let (uid, versions) = known.cloned().unwrap_or_default();
-        let newest = versions.last().cloned().unwrap_or_else(|| "1".to_owned());
-        let old = versions.iter().rev().nth(1).cloned().unwrap_or_else(|| "1".to_owned());
+        let newest = versions.last().cloned().unwrap_or_else(|| "99999999".to_owned());
+        let old = versions.iter().rev().nth(1).cloned().unwrap_or_else(|| "99999999".to_owned());
         let uid = if uid.is_empty() { "00000000-0000-4000-8000-00000000beef".to_owned() } else { uid };
         let mut ask = ask.clone();
+        let path = ask.path.clone();
         if let Some(body) = &mut ask.body {
             replace(body, &|text| match text {
                 "$uid" => Some(uid.clone()),
                 "$rv" => Some(newest.clone()),
                 "$old" => Some(old.clone()),
+                "$ns" => ask_namespace(&path),
                 _ => None,
             });
         }
@@ -136,6 +138,29 @@ impl Scribe {
 
     /// The answer in terms that both servers share.
     pub fn note(&mut self, ask: &Ask, mut answer: Answer) -> Answer {
+        if answer.body.get("items").is_some_and(Value::is_null) {
+            // An empty page of a built-in kind is written so; for clients it is the same.
+            answer.body["items"] = json!([]);
+        }
+        if let Some(causes) = answer.body.pointer_mut("/details/causes").and_then(Value::as_array_mut) {
+            // Go goes through maps in any order. The message is made of the causes.
+            causes.sort_by_cached_key(Value::to_string);
+            if answer.code == 422
+                && let Some(message) = answer.body["message"].as_str()
+            {
+                answer.body["message"] = json!(message.split(" is invalid: ").next());
+            }
+        }
+        if let Some(causes) = answer.body.pointer_mut("/details/causes").and_then(Value::as_array_mut) {
+            // Metadata is checked up to three times by an update, and each says what is wrong.
+            let mut seen = vec![];
+            causes.retain(|cause| {
+                !seen.contains(cause) && {
+                    seen.push(cause.clone());
+                    true
+                }
+            });
+        }
         if answer.body["metadata"]["name"].is_string() {
             self.object(ask, &mut answer.body);
         } else if let Some(items) = answer.body.get_mut("items").and_then(Value::as_array_mut) {
@@ -144,6 +169,8 @@ impl Scribe {
             }
             if let Some(meta) = answer.body["metadata"].as_object_mut() {
                 meta.remove("resourceVersion");
+                // What is empty may be absent.
+                meta.retain(|_, value| *value != "");
                 meta.entry("continue").and_modify(|token| *token = json!("<continue>"));
             }
         }
@@ -229,6 +256,11 @@ impl Scribe {
             object["spec"]["clusterIPs"] = json!(["<address>"]);
         }
     }
+}
+
+/// The namespace in a path.
+fn ask_namespace(path: &str) -> Option<String> {
+    path.split("/namespaces/").nth(1)?.split('/').next().map(str::to_owned)
 }
 
 /// Replaces texts, wherever they stand.

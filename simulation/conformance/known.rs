@@ -18,6 +18,11 @@ fn said(answer: &Answer, text: &str) -> bool {
     answer.body["message"].as_str().is_some_and(|message| message.contains(text))
 }
 
+fn blames(answer: &Answer, text: &str) -> bool {
+    let causes = answer.body["details"]["causes"].as_array().map_or(&[][..], Vec::as_slice);
+    causes.iter().any(|cause| cause["message"].as_str().is_some_and(|message| message.contains(text)))
+}
+
 /// All of them. The second argument of `when` is the real server's answer.
 pub const KNOWN: &[Known] = &[
     Known {
@@ -26,13 +31,23 @@ pub const KNOWN: &[Known] = &[
         reason: "the words of Go's JSON decoder; nobody reads them",
     },
     Known {
+        path: ".message",
+        when: |_, real| real.code == 500 && said(real, "field not declared in schema"),
+        reason: "of several unknown fields the real server names one or all, from one time to the next",
+    },
+    Known {
+        path: ".message",
+        when: |_, real| real.code == 409 && said(real, "StorageError: invalid object"),
+        reason: "the real message names the place in etcd",
+    },
+    Known {
         path: "",
-        when: |_, real| real.code == 422 && said(real, "is invalid: patch: Invalid value"),
+        when: |_, real| real.code == 422 && blames(real, "json: cannot unmarshal"),
         reason: "the real message quotes the whole patched object, and Go's words about a wrong type",
     },
     Known {
         path: "",
-        when: |_, real| real.code == 422 && said(real, "type conversion error from"),
+        when: |_, real| real.code == 422 && blames(real, "type conversion error from"),
         reason: "cel-go and the cel crate word the failure of a conversion differently",
     },
 ];

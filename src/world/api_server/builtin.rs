@@ -9,6 +9,8 @@ pub(super) fn default(kind: &Kind, object: &mut Value) {
     match kind.name {
         "Deployment" => deployment(object),
         "Service" => service(object),
+        "ControllerRevision" => set(object, "revision", json!(0)),
+        "Lease" => set(object, "spec", json!({})),
         "Event" => {
             set(object, "regarding", json!({}));
             set(object, "deprecatedSource", json!({}));
@@ -58,7 +60,7 @@ fn deployment(object: &mut Value) {
     set(&mut spec["template"], "metadata", json!({}));
     set(&mut spec["template"], "spec", json!({}));
     pod_spec(&mut spec["template"]["spec"]);
-    for condition in entries(&mut object["status"], "conditions") {
+    for condition in object.get_mut("status").into_iter().flat_map(|status| entries(status, "conditions")) {
         set(condition, "lastUpdateTime", Value::Null);
         set(condition, "lastTransitionTime", Value::Null);
     }
@@ -148,14 +150,16 @@ fn volume(volume: &mut Value) {
     if volume["hostPath"].is_object() {
         set(&mut volume["hostPath"], "type", json!(""));
     }
-    for source in entries(&mut volume["projected"], "sources") {
+    for source in volume.get_mut("projected").into_iter().flat_map(|projected| entries(projected, "sources"))
+    {
         if source["serviceAccountToken"].is_object() {
             set(&mut source["serviceAccountToken"], "expirationSeconds", json!(3600));
         }
     }
-    let items = volume["downwardAPI"]["items"].as_array_mut().into_iter().flatten();
-    for item in items.filter(|item| item["fieldRef"].is_object()) {
-        set(&mut item["fieldRef"], "apiVersion", json!("v1"));
+    for item in volume.get_mut("downwardAPI").into_iter().flat_map(|files| entries(files, "items")) {
+        if item["fieldRef"].is_object() {
+            set(&mut item["fieldRef"], "apiVersion", json!("v1"));
+        }
     }
 }
 

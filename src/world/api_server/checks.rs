@@ -10,6 +10,8 @@ pub(super) fn check(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Cause>
     match kind.name {
         "Deployment" if old.is_none_or(|old| old["spec"] != new["spec"]) => deployment(new, old, &mut causes),
         "Service" if old.is_none_or(|old| old["spec"] != new["spec"]) => service(new, old, &mut causes),
+        "Deployment" if old.is_some_and(|old| old["status"] != new["status"]) => counts(new, &mut causes),
+        "Event" if old.is_none() => event(new, &mut causes),
         "ControllerRevision" => revision(new, old, &mut causes),
         "Lease" => lease(new, &mut causes),
         _ => {}
@@ -84,11 +86,52 @@ fn deployment(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
         let why = "`selector` does not match template `labels`";
         causes.push(Cause::invalid("spec.template.metadata.labels", labels, why));
     }
+    if spec["strategy"]["type"] == "Recreate" && !spec["strategy"]["rollingUpdate"].is_null() {
+        let why = "may not be specified when strategy `type` is 'Recreate'";
+        causes.push(Cause::forbidden("spec.strategy.rollingUpdate", why));
+    }
     pod(&spec["template"]["spec"], causes);
     if let Some(old) = old
         && old["spec"]["selector"] != *selector
     {
         causes.push(Cause::invalid("spec.selector", selector, "field is immutable"));
+    }
+}
+
+/// What a Deployment's status counts must add up.
+fn counts(new: &Value, causes: &mut Vec<Cause>) {
+    let status = &new["status"];
+    let count = |field: &str| status[field].as_i64().unwrap_or(0);
+    for (field, most) in [
+        ("updatedReplicas", "replicas"),
+        ("readyReplicas", "replicas"),
+        ("availableReplicas", "replicas"),
+        ("availableReplicas", "readyReplicas"),
+    ] {
+        if count(field) > count(most) {
+            let of = if most == "replicas" { "status." } else { "" };
+            let why = format!("cannot be greater than {of}{most}");
+            causes.push(Cause::invalid(&format!("status.{field}"), &json!(count(field)), &why));
+        }
+    }
+}
+
+/// An Event is where the object is that it is about.
+fn event(new: &Value, causes: &mut Vec<Cause>) {
+    let about = new["regarding"]["namespace"].as_str().unwrap_or_default();
+    let namespace = &new["metadata"]["namespace"];
+    if namespace != about && !(about.is_empty() && namespace == "default") {
+        let why = "does not match event.namespace";
+        causes.push(Cause::invalid("involvedObject.namespace", &json!(about), why));
+    }
+    for field in ["eventTime", "reason", "action", "reportingController", "reportingInstance"] {
+        if new[field].as_str().is_none_or(str::is_empty) {
+            causes.push(Cause::required(field, ""));
+        }
+    }
+    if !["Normal", "Warning"].contains(&new["type"].as_str().unwrap_or_default()) {
+        let said = new["type"].as_str().unwrap_or_default();
+        causes.push(Cause::invalid("type", &json!(said), &format!("has invalid value: {said}")));
     }
 }
 
@@ -150,6 +193,9 @@ fn service(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
         if !port["port"].as_i64().is_some_and(|number| (1..=65535).contains(&number)) {
             let why = "must be between 1 and 65535, inclusive";
             causes.push(Cause::invalid(&format!("{at}.port"), &port["port"], why));
+            if port["targetPort"] == port["port"] {
+                causes.push(Cause::invalid(&format!("{at}.targetPort"), &port["port"], why));
+            }
         }
         let number = (&port["protocol"], &port["port"]);
         if numbers.contains(&number) {
@@ -172,7 +218,7 @@ fn service(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
 }
 
 fn revision(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
-    if new["data"].is_null() {
+    if old.is_none() && new["data"].is_null() {
         causes.push(Cause::required("data", "data is mandatory"));
     }
     if new["revision"].as_i64().unwrap_or(0) < 0 {

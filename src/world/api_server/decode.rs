@@ -12,6 +12,9 @@ pub(super) fn decode(kind: &Kind, object: &mut Value) {
     let schema = kind.schema();
     if kind.custom {
         prune(schema, object, true);
+        if let (Shape::Object { fields, .. }, Some(meta)) = (&schema.shape, object.get_mut("metadata")) {
+            compact(&fields["metadata"], "metadata", meta);
+        }
         default(schema, object);
     } else if kind.is_served() {
         prune(schema, object, true);

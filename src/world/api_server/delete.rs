@@ -27,7 +27,8 @@ pub enum Propagation {
 pub(super) struct Options {
     pub uid: Option<String>,
     pub revision: Option<String>,
-    pub propagation: Propagation,
+    /// `None`: as the object's finalizers say already, else [`Propagation::Background`].
+    pub propagation: Option<Propagation>,
     /// Seconds that a pod has; `None`: as long as it says itself.
     pub grace: Option<i64>,
 }
@@ -55,12 +56,15 @@ impl Store {
             return Err(Refused::precondition(kind, &place.name, "ResourceVersion", wanted, &revision));
         }
         let added = match options.propagation {
-            Propagation::Background => None,
-            Propagation::Foreground => Some("foregroundDeletion"),
-            Propagation::Orphan => Some("orphan"),
+            // Nothing is ever owned by an Event.
+            _ if place.kind_name == "Event" => None,
+            None | Some(Propagation::Background) => None,
+            Some(Propagation::Foreground) => Some("foregroundDeletion"),
+            Some(Propagation::Orphan) => Some("orphan"),
         };
         let mut waits: Vec<Value> = finalizers(&live.value).to_vec();
-        waits.retain(|finalizer| finalizer != "foregroundDeletion" && finalizer != "orphan");
+        let keeps = options.propagation.is_none();
+        waits.retain(|finalizer| keeps || finalizer != "foregroundDeletion" && finalizer != "orphan");
         waits.extend(added.map(Value::from));
         let grace = grace(place, &live.value, options);
         if waits.is_empty() && grace == 0 {

@@ -131,20 +131,18 @@ impl Set {
     }
 
     fn collect(&self, prefix: &str, paths: &mut Vec<String>) {
-        for (step, node) in &self.0 {
-            let path = match step {
-                Step::Field(name) => format!("{prefix}.{name}"),
-                Step::Key(key) => {
-                    let fields: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
-                    let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                    format!("{prefix}[{}]", fields.join(","))
-                }
-                Step::Value(value) => format!("{prefix}[={value}]"),
-            };
-            node.below.collect(&path, paths);
-            if node.member {
-                paths.push(path);
+        let path_of = |step: &Step| match step {
+            Step::Field(name) => format!("{prefix}.{name}"),
+            Step::Key(key) => {
+                let fields: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+                let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                format!("{prefix}[{}]", fields.join(","))
             }
+            Step::Value(value) => format!("{prefix}[={value}]"),
+        };
+        paths.extend(self.0.iter().filter(|(_, node)| node.member).map(|(step, _)| path_of(step)));
+        for (step, node) in &self.0 {
+            node.below.collect(&path_of(step), paths);
         }
     }
 }

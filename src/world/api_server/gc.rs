@@ -44,7 +44,7 @@ impl ApiServer {
         let key = place.key();
         match act {
             Act::Delete(propagation) => {
-                let options = Options { propagation: *propagation, ..Options::default() };
+                let options = Options { propagation: Some(*propagation), ..Options::default() };
                 self.remove(who, place, &options).is_ok()
             }
             Act::Disown(gone) => {

@@ -123,7 +123,9 @@ impl Kind {
 
     /// As in messages about invalid objects: `Deployment.apps`.
     pub fn qualified(&self) -> String {
-        if self.group.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.name, self.group) }
+        // Events are checked as those of the core group.
+        let core = self.group.is_empty() || self.name == "Event";
+        if core { self.name.to_owned() } else { format!("{}.{}", self.name, self.group) }
     }
 
     /// Whether it is one of those that are served.

@@ -138,7 +138,15 @@ fn written<'a>(
                 bytes.push(b'{');
                 bytes.extend_from_slice(rest);
             }
-            None => bytes.extend_from_slice(&whole),
+            None if kind.custom => bytes.extend_from_slice(&whole),
+            None => {
+                let mut item = version.whole();
+                if let Some(members) = item.as_object_mut() {
+                    members.remove("apiVersion");
+                    members.remove("kind");
+                }
+                bytes.extend(serde_json::to_vec(&item).unwrap_or_default());
+            }
         }
     }
     bytes.extend_from_slice(b"]}");

@@ -192,28 +192,28 @@ impl Id {
 }
 
 fn conflict(conflicts: &[(&Manager, Set)]) -> Refused {
-    let mut causes = vec![];
-    let mut said = vec![];
-    for (manager, set) in conflicts {
-        let who = if manager.id.applies {
-            format!("conflict with {:?}", manager.id.name)
-        } else {
-            let sub = if manager.id.subresource.is_empty() {
-                String::new()
-            } else {
-                format!(" with subresource {:?}", manager.id.subresource)
-            };
-            format!("conflict with {:?}{sub} using {}", manager.id.name, manager.id.api_version)
+    let who = |manager: &Manager| {
+        let sub = match manager.id.subresource {
+            "" => String::new(),
+            subresource => format!(" with subresource {subresource:?}"),
         };
-        let paths = set.paths();
-        let list =
-            if let [one] = &paths[..] { format!(": {one}") } else { format!(":\n- {}", paths.join("\n- ")) };
-        said.push(format!("{who}{list}"));
-        causes.extend(paths.iter().map(|path| Cause::new("FieldManagerConflict", path, who.clone())));
-    }
-    let count = causes.len();
-    let many = if count == 1 { "" } else { "s" };
-    let message = format!("Apply failed with {count} conflict{many}: {}", said.join("\n"));
+        let using =
+            if manager.id.applies { String::new() } else { format!(" using {}", manager.id.api_version) };
+        format!("with {:?}{sub}{using}", manager.id.name)
+    };
+    let mut all: Vec<(String, Vec<String>)> =
+        conflicts.iter().map(|(m, set)| (who(m), set.paths())).collect();
+    all.sort();
+    let cause =
+        |who: &str, path: &String| Cause::new("FieldManagerConflict", path, format!("conflict {who}"));
+    let causes: Vec<Cause> =
+        all.iter().flat_map(|(who, paths)| paths.iter().map(|path| cause(who, path))).collect();
+    let said: Vec<String> =
+        all.iter().map(|(who, paths)| format!("conflicts {who}:\n- {}", paths.join("\n- "))).collect();
+    let message = match &causes[..] {
+        [one] => format!("Apply failed with 1 conflict: {}: {}", one.message, one.field),
+        _ => format!("Apply failed with {} conflicts: {}", causes.len(), said.join("\n")),
+    };
     Refused { causes, ..Refused::new(409, "Conflict", message) }
 }
 

@@ -384,7 +384,7 @@ fn of_another_type(schema: &Schema, value: &Value) -> String {
         Value::String(text) if of_parts => format!("&{{{text}}}"),
         Value::String(_) => "string".to_owned(),
         Value::Bool(_) if !of_parts => "boolean".to_owned(),
-        other => format!("&{{{other}}}"),
+        other => format!("&value.valueUnstructured{{Value:{other}}}"),
     };
     format!("expected {wanted}, got {is}")
 }

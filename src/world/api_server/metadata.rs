@@ -33,16 +33,15 @@ pub(super) fn check(kind: &Kind, meta: &Value, old: Option<&Value>) -> Vec<Cause
     }
     if let Some(old) = old.filter(|old| !old["deletionTimestamp"].is_null()) {
         let before = finalizers(old);
-        let fresh: Vec<String> =
+        let mut fresh: Vec<String> =
             finalizers(meta).iter().filter(|f| !before.contains(f)).map(Value::to_string).collect();
+        fresh.sort();
         if !fresh.is_empty() {
             let why = format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                 fresh.join(", ")
             );
-            // The API server looks at it twice, and says so twice.
-            let cause = Cause::forbidden("metadata.finalizers", &why);
-            causes.extend([cause.clone(), cause]);
+            causes.push(Cause::forbidden("metadata.finalizers", &why));
         }
     }
     causes

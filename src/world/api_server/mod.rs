@@ -14,6 +14,7 @@
 //! `simulation/conformance` compares the two and lists the known differences.
 
 mod builtin;
+mod call;
 mod checks;
 mod decode;
 mod delete;
@@ -124,7 +125,8 @@ impl ApiServer {
             object["apiVersion"] = json!(place.kind.api_version());
         }
         let mut store = self.lock();
-        let version = store.make(&self.hand(who), &place, Draft { value: object, managed: None })?;
+        let version =
+            store.make(&self.hand(who), &place, Draft { value: object, managed: None, posted: true })?;
         self.tell(&store);
         Ok(version.value.clone())
     }
@@ -146,7 +148,13 @@ impl ApiServer {
         let live = store.live(&place).cloned().ok_or_else(|| Refused::not_found(place.kind, &place.name))?;
         let mut value = (*live.value).clone();
         change(&mut value);
-        let version = store.change(&self.hand(who), &place, part, &live, Draft { value, managed: None })?;
+        let version = store.change(
+            &self.hand(who),
+            &place,
+            part,
+            &live,
+            Draft { value, managed: None, posted: false },
+        )?;
         self.tell(&store);
         Ok(version.value.clone())
     }
@@ -164,7 +172,7 @@ impl ApiServer {
     /// # Errors
     /// It does not exist.
     pub fn delete_with(&self, who: &str, key: &Key, propagation: Propagation) -> Result<(), Refused> {
-        self.remove(who, &Place::of(key), &Options { propagation, ..Options::default() })
+        self.remove(who, &Place::of(key), &Options { propagation: Some(propagation), ..Options::default() })
     }
 
     fn remove(&self, who: &str, place: &Place, options: &Options) -> Result<(), Refused> {

@@ -63,8 +63,10 @@ impl Refused {
         Self::new(404, "NotFound", "the server could not find the requested resource".to_owned())
     }
 
-    pub(super) fn exists(kind: &Kind, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", kind.resource()))
+    /// `going`: what exists is being deleted.
+    pub(super) fn exists(kind: &Kind, name: &str, going: bool) -> Self {
+        let going = if going { "object is being deleted: " } else { "" };
+        Self::new(409, "AlreadyExists", format!("{going}{} {name:?} already exists", kind.resource()))
     }
 
     pub(super) fn bad(message: String) -> Self {
@@ -142,17 +144,20 @@ impl Refused {
         if !name.is_empty() {
             details.insert("name".to_owned(), name.into());
         }
-        let of_fields = self.code == 409 && !self.causes.is_empty();
+        // Conflicts of fields, and patches that do not fit, speak of no object.
+        let of_fields =
+            self.code == 409 && !self.causes.is_empty() || self.code == 422 && self.causes.is_empty();
         if let (Some(kind), false) = (kind, of_fields || matches!(self.code, 400 | 410 | 500 | 504)) {
-            if !kind.group.is_empty() {
-                details.insert("group".to_owned(), kind.group.into());
-            }
             // Some refusals speak of the kind, some of its path.
             let said = if self.message.contains(&format!("{} \"", kind.qualified())) {
                 kind.name
             } else {
                 kind.plural
             };
+            // Of an Event as such it speaks as of one of the core group.
+            if !(kind.group.is_empty() || said == "Event") {
+                details.insert("group".to_owned(), kind.group.into());
+            }
             details.insert("kind".to_owned(), said.into());
         } else {
             details.remove("name");

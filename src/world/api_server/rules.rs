@@ -171,18 +171,9 @@ fn worded(reason: &str, value: &Value, why: &str) -> String {
     match reason {
         "FieldValueForbidden" => format!("Forbidden: {why}"),
         "FieldValueRequired" => format!("Required value: {why}"),
-        "FieldValueDuplicate" => format!("Duplicate value: {}", shown(value)),
-        _ => format!("Invalid value: {why}"),
-    }
-}
-
-/// A value in a message: of lists and objects only the type.
-pub(super) fn shown(value: &Value) -> String {
-    match value {
-        Value::Object(_) => "\"object\"".to_owned(),
-        Value::Array(_) => "\"array\"".to_owned(),
-        Value::String(_) => value.to_string(),
-        other => other.to_string(),
+        "FieldValueDuplicate" => format!("Duplicate value: {value}"),
+        _ if value.is_object() || value.is_array() => format!("Invalid value: {why}"),
+        _ => format!("Invalid value: {value}: {why}"),
     }
 }
 

@@ -9,9 +9,17 @@ use super::{
 };
 
 /// Everything that is wrong with an object. `old`: what it was; parts that have not changed are not looked at again.
-pub(super) fn validate(rules: &mut Rules, schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+/// `of_status`: only that is written, and messages begin there.
+pub(super) fn validate(
+    rules: &mut Rules,
+    schema: &Schema,
+    value: &Value,
+    old: Option<&Value>,
+    of_status: bool,
+) -> Vec<Cause> {
     let mut causes = vec![];
-    Walk { rules, causes: &mut causes }.value(schema, "", value, old);
+    Walk { rules, causes: &mut causes, of_status }.value(schema, "", value, old);
+    causes.sort_by(|a, b| a.field.cmp(&b.field));
     scale(schema, value, &mut causes);
     let blocking = |cause: &Cause| {
         matches!(
@@ -55,6 +63,7 @@ fn scale(schema: &Schema, value: &Value, causes: &mut Vec<Cause>) {
 struct Walk<'a> {
     rules: &'a mut Rules,
     causes: &'a mut Vec<Cause>,
+    of_status: bool,
 }
 
 impl Walk<'_> {
@@ -68,7 +77,8 @@ impl Walk<'_> {
         }
         if let Some(wanted) = wrong_type(schema, value) {
             let is = type_of(value);
-            let message = format!("Invalid value: {is:?}: {path} in body must be of type {wanted}: {is:?}");
+            let within = self.within(path);
+            let message = format!("Invalid value: {is:?}: {within} in body must be of type {wanted}: {is:?}");
             return self.say("FieldValueTypeInvalid", path, message);
         }
         self.limits(&schema.limits, path, value);
@@ -97,25 +107,31 @@ impl Walk<'_> {
         }
     }
 
+    /// The path as messages about the body say it.
+    fn within<'p>(&self, path: &'p str) -> &'p str {
+        path.strip_prefix("status.").filter(|_| self.of_status).unwrap_or(path)
+    }
+
     fn limits(&mut self, limits: &Limits, path: &str, value: &Value) {
+        let within = self.within(path);
         let invalid = "FieldValueInvalid";
         if !limits.choices.is_empty() && !limits.choices.contains(value) {
-            let mut choices: Vec<String> =
+            let choices: Vec<String> =
                 limits.choices.iter().filter(|c| !c.is_null()).map(Value::to_string).collect();
-            choices.sort();
             let message = format!("Unsupported value: {value}: supported values: {}", choices.join(", "));
             self.say("FieldValueNotSupported", path, message);
         }
         if let Some(number) = value.as_f64() {
             if let Some(least) = limits.minimum.filter(|least| number < *least) {
                 let why = format!(
-                    "Invalid value: {value}: {path} in body should be greater than or equal to {least}"
+                    "Invalid value: {value}: {within} in body should be greater than or equal to {least}"
                 );
                 self.say(invalid, path, why);
             }
             if let Some(most) = limits.maximum.filter(|most| number > *most) {
-                let why =
-                    format!("Invalid value: {value}: {path} in body should be less than or equal to {most}");
+                let why = format!(
+                    "Invalid value: {value}: {within} in body should be less than or equal to {most}"
+                );
                 self.say(invalid, path, why);
             }
         }
@@ -126,13 +142,13 @@ impl Walk<'_> {
             }
             if let Some(least) = limits.min_length.filter(|least| length < *least) {
                 let why =
-                    format!("Invalid value: {value}: {path} in body should be at least {least} chars long");
+                    format!("Invalid value: {value}: {within} in body should be at least {least} chars long");
                 self.say(invalid, path, why);
             }
             if let Some(pattern) =
                 limits.pattern.as_ref().filter(|pattern| !self.rules.matches(pattern, text))
             {
-                let why = format!("Invalid value: {value}: {path} in body should match '{}'", pattern.text);
+                let why = format!("Invalid value: {value}: {within} in body should match '{}'", pattern.text);
                 self.say(invalid, path, why);
             }
         }
@@ -147,7 +163,7 @@ impl Walk<'_> {
             }
             if let Some(least) = limits.min_items.filter(|least| count < *least) {
                 let why =
-                    format!("Invalid value: {count}: {path} in body should have at least {least} items");
+                    format!("Invalid value: {count}: {within} in body should have at least {least} items");
                 self.say(invalid, path, why);
             }
         }

@@ -53,6 +53,8 @@ pub(super) struct Draft {
     pub value: Value,
     /// Who owns what of it; `None`: to be told from what changed.
     pub managed: Option<Managed>,
+    /// It comes by a POST: what the API server sets itself is taken out.
+    pub posted: bool,
 }
 
 impl Store {
@@ -68,15 +70,10 @@ impl Store {
             checks::first_status(kind, members);
         }
         let meta = &mut object["metadata"];
-        for field in [
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-            "managedFields",
-            "selfLink",
-            "resourceVersion",
-        ] {
-            meta.as_object_mut().map(|meta| meta.remove(field));
+        // Other ways of making an object may even make one that is going; with the real one too.
+        let going = ["deletionTimestamp", "deletionGracePeriodSeconds"];
+        for field in going.iter().filter(|_| draft.posted).chain(&["managedFields", "selfLink"]) {
+            meta.as_object_mut().map(|meta| meta.remove(*field));
         }
         if kind.generation {
             meta["generation"] = json!(1);
@@ -90,12 +87,13 @@ impl Store {
         };
         checks::allocate(kind, &mut object, None, next);
         let mut causes = metadata::check(kind, &object["metadata"], None);
-        causes.extend(self.wrong(kind, &object, None));
+        causes.extend(self.wrong(kind, &object, None, Part::Object));
         if !causes.is_empty() {
             return Err(Refused::invalid(kind, &place.name, causes));
         }
-        if self.live(place).is_some() {
-            return Err(Refused::exists(kind, &place.name));
+        if let Some(live) = self.live(place) {
+            let going = !live.value["metadata"]["deletionTimestamp"].is_null();
+            return Err(Refused::exists(kind, &place.name, going));
         }
         if pen.dry_run {
             return Ok(Version::new(0, Arc::new(object), managed));
@@ -127,7 +125,7 @@ impl Store {
         let mut causes = inherit(kind, &mut new, old, part);
         checks::allocate(kind, &mut new, Some(old), live.revision);
         causes.extend(metadata::check(kind, &new["metadata"], Some(&old["metadata"])));
-        causes.extend(self.wrong(kind, &new, Some(old)));
+        causes.extend(self.wrong(kind, &new, Some(old), part));
         if !causes.is_empty() {
             return Err(Refused::invalid(kind, &place.name, causes));
         }
@@ -138,27 +136,28 @@ impl Store {
             || self.without_owners
             || owners(&managed) == owners(&live.managed);
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-        if new == *old && same_owners {
-            return Ok(live.clone());
-        }
         let finished = !old["metadata"]["deletionTimestamp"].is_null()
             && finalizers(&new).is_empty()
             && place.kind_name != "Pod";
         if pen.dry_run {
             return Ok(Version::new(live.revision, Arc::new(new), managed));
         }
+        // Any write at all finishes what only waited for it.
         if finished {
             // The answer shows what would have been written; that it is gone has a number of its own.
             self.commit(&pen.who, pen.at, place, None);
             return Ok(Version::new(live.revision, Arc::new(new), managed));
         }
+        if new == *old && same_owners {
+            return Ok(live.clone());
+        }
         Ok(self.commit(&pen.who, pen.at, place, Some((new, managed))))
     }
 
     /// What the kind's schema and rules find wrong.
-    fn wrong(&mut self, kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Cause> {
+    fn wrong(&mut self, kind: &Kind, new: &Value, old: Option<&Value>, part: Part) -> Vec<Cause> {
         if kind.custom {
-            validate(&mut self.rules, kind.schema(), new, old)
+            validate(&mut self.rules, kind.schema(), new, old, part == Part::Status)
         } else {
             checks::check(kind, new, old)
         }
@@ -192,14 +191,13 @@ fn inherit(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> Vec<Cause> 
     }
     let spec_changed = differs(kind, new, old);
     let (meta, before) = (&mut new["metadata"], &old["metadata"]);
-    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
         let given = meta.get(field).filter(|given| !given.is_null() && **given != "").cloned();
-        if let Some(given) = given
+        let goes = field == "deletionTimestamp" && !before[field].is_null();
+        if let Some(given) = given.filter(|_| !goes)
             && given != before[field]
         {
-            // The API server looks at it twice, and says so twice.
-            let cause = Cause::invalid(&format!("metadata.{field}"), &given, "field is immutable");
-            causes.extend([cause.clone(), cause]);
+            causes.push(Cause::invalid(&format!("metadata.{field}"), &given, "field is immutable"));
         }
     }
     for field in [

@@ -1,6 +1,8 @@
 //! What the controllers and the actors ask of an API server, answered as the real one does.
 
+mod apply;
 mod controllers;
+mod owned;
 mod speed;
 
 use serde_json::{Value, json};
