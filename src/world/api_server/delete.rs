@@ -69,7 +69,7 @@ impl Store {
         let grace = grace(place, &live.value, options);
         if waits.is_empty() && grace == 0 {
             if let Some(wanted) = options.revision.as_ref().filter(|_| !finalizers(&live.value).is_empty()) {
-                return Err(self.outrun(pen, place, &live, wanted));
+                return Err(outrun(place, &live, wanted));
             }
             let last = if pen.dry_run { live } else { self.commit(&pen.who, pen.at, place, None) };
             return Ok(Deleted::Gone(last));
@@ -101,21 +101,14 @@ impl Store {
     }
 }
 
-impl Store {
-    /// The real server takes the last finalizers away by a write of its own and then finds that the version which was asked
-    /// for is not the newest any more.
-    fn outrun(&mut self, pen: &Pen, place: &Place, live: &Version, wanted: &str) -> Refused {
-        let mut free = (*live.value).clone();
-        free["metadata"].as_object_mut().map(|meta| meta.remove("finalizers"));
-        if !pen.dry_run {
-            self.commit(&pen.who, pen.at, place, Some((free, live.managed.clone())));
-        }
-        let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {}",
-            self.revision
-        );
-        Refused::conflict(place.kind, &place.name, &why)
-    }
+/// The real server takes the last finalizers away and deletes in two steps, and the second finds that the version which was
+/// asked for is not the newest any more. Nothing of it is stored.
+fn outrun(place: &Place, live: &Version, wanted: &str) -> Refused {
+    let why = format!(
+        "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {}",
+        live.revision
+    );
+    Refused::conflict(place.kind, &place.name, &why)
 }
 
 /// Seconds until a pod may go; everything else goes at once.
