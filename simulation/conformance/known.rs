@@ -32,8 +32,8 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         path: ".message",
-        when: |_, real| real.code == 500 && said(real, "field not declared in schema"),
-        reason: "of several unknown fields the real server names one or all, from one time to the next",
+        when: |_, real| real.code == 500 && said(real, "failed to create typed patch object"),
+        reason: "of several wrong fields the real server names one or all, in any order",
     },
     Known {
         path: ".message",

@@ -68,6 +68,9 @@ impl Store {
         waits.extend(added.map(Value::from));
         let grace = grace(place, &live.value, options);
         if waits.is_empty() && grace == 0 {
+            if let Some(wanted) = options.revision.as_ref().filter(|_| !finalizers(&live.value).is_empty()) {
+                return Err(outrun(place, &live, wanted));
+            }
             let last = if pen.dry_run { live } else { self.commit(&pen.who, pen.at, place, None) };
             return Ok(Deleted::Gone(last));
         }
@@ -80,10 +83,12 @@ impl Store {
         }
         if meta["deletionTimestamp"].is_null() {
             meta["deletionTimestamp"] = json!(pen.now);
-            meta["deletionGracePeriodSeconds"] = json!(grace);
             if let Some(generation) = meta["generation"].as_i64().filter(|generation| *generation > 0) {
                 meta["generation"] = json!(generation + 1);
             }
+        }
+        if meta["deletionGracePeriodSeconds"].is_null() {
+            meta["deletionGracePeriodSeconds"] = json!(grace);
         }
         if going == *live.value {
             return Ok(Deleted::Going(live));
@@ -94,6 +99,16 @@ impl Store {
         let managed = live.managed.clone();
         Ok(Deleted::Going(self.commit(&pen.who, pen.at, place, Some((going, managed)))))
     }
+}
+
+/// The real server takes the last finalizers away and deletes in two steps, and the second finds that the version which was
+/// asked for is not the newest any more. Nothing of it is stored.
+fn outrun(place: &Place, live: &Version, wanted: &str) -> Refused {
+    let why = format!(
+        "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {}",
+        live.revision
+    );
+    Refused::conflict(place.kind, &place.name, &why)
 }
 
 /// Seconds until a pod may go; everything else goes at once.

@@ -10,6 +10,7 @@ use super::{
     fields::{Set, Step},
     kind::Kind,
     managed::{Id, Managed, Writer},
+    merge::misfits,
     metadata,
     refused::{Cause, Refused},
     store::{Place, Store, Version},
@@ -122,6 +123,13 @@ impl Store {
         let managed = draft
             .managed
             .unwrap_or_else(|| writer(kind, pen, part, false).updated(&live.managed, Some(old), &new));
+        // A body that does not fit its schema, in a part that this write does not reach, passes; but nobody can then be told
+        // from it who owns what, and nobody owns anything.
+        let unfit = kind.custom
+            && part == Part::Status
+            && new["spec"] != old["spec"]
+            && misfits(kind.schema(), &new).iter().any(|wrong| wrong.contains(": expected "));
+        let managed = if unfit { Managed::default() } else { managed };
         let mut causes = inherit(kind, &mut new, old, part);
         checks::allocate(kind, &mut new, Some(old), live.revision);
         causes.extend(metadata::check(kind, &new["metadata"], Some(&old["metadata"])));
