@@ -34,7 +34,7 @@ impl Scenario {
     pub fn of(seed: u64) -> Self {
         let mut chance = source(seed, "scenario");
         let (models, splits) = shapes(&mut chance);
-        let quiet = Duration::from_secs(chance.u64(50..=130));
+        let quiet = Duration::from_secs(chance.u64(40..=100));
         let mut scenario = Self {
             seed,
             models,
@@ -78,7 +78,8 @@ impl Scenario {
     /// New versions.
     fn roll(&mut self, chance: &mut Rng) {
         for (index, model) in self.models.iter().enumerate() {
-            for number in 1..=chance.u64(1..=2) {
+            let versions = if chance.u8(..10) < 7 { 1 } else { 2 };
+            for number in 1..=versions {
                 let version = format!("{index}.{number}.0");
                 self.versions.insert(version.clone(), version_of(chance, self.quiet));
                 let at = self.within(chance, 12);

@@ -148,7 +148,14 @@ fn play(seed: u64, report: &Mutex<Report>) -> bool {
         report.unequal.push(seed);
     }
     if let Some(first) = outcome.report.violations.first() {
-        println!("seed {seed}: {first}\n    replay and shrink it: SEED={seed} make sim");
+        println!("seed {seed}, replay and shrink it: SEED={seed} make sim");
+        let mut told = vec![];
+        for violation in &outcome.report.violations {
+            if !told.contains(&violation.invariant) {
+                println!("    {violation}");
+                told.push(violation.invariant);
+            }
+        }
         report.failed.push((format!("SEED={seed} make sim"), first.to_string()));
     }
     if report.runs.is_multiple_of(1000) {

@@ -60,8 +60,6 @@ pub struct Replica {
 /// One process of a replica, from its begin to its end.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// Which replica.
-    pub replica: usize,
     /// When it ended.
     pub ended: Duration,
     /// When the next one began.
@@ -93,7 +91,6 @@ impl Replica {
                 _ => ended + *away.lock().unwrap_or_else(PoisonError::into_inner),
             };
             self.lives.lock().unwrap_or_else(PoisonError::into_inner).push(Life {
-                replica: self.index,
                 ended,
                 back,
                 crashed: crash.is_cancelled(),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
+    checker::Invariant,
     scenario::Scenario,
     seed::{self, Outcome},
     story,
@@ -11,7 +12,7 @@ use crate::{
 /// So many runs at most.
 const RUNS: usize = 400;
 /// So many lines of the history are told around the violation.
-const AROUND: usize = 25;
+const AROUND: usize = 40;
 
 /// The smallest scenario found that violates the same invariant; `outcome` becomes its outcome.
 pub fn shrink(mut scenario: Scenario, outcome: &mut Outcome) -> Scenario {
@@ -38,13 +39,19 @@ pub fn shrink(mut scenario: Scenario, outcome: &mut Outcome) -> Scenario {
 pub fn told(scenario: &Scenario, outcome: &Outcome) -> String {
     let mut text = format!("\nWhat is left of it:\n{scenario}\n");
     let Some(violation) = outcome.report.violations.first() else { return text };
-    let at = outcome.history.partition_point(|change| change.at <= violation.at);
-    let (from, to) = (at.saturating_sub(AROUND), (at + 5).min(outcome.history.len()));
-    for (index, change) in outcome.history.iter().enumerate().take(to).skip(from) {
-        let _ = writeln!(text, "{}", story::line(change));
-        if index + 1 == at {
+    // The Lease is renewed every two seconds: it matters only to what is about it.
+    let quiet = !matches!(violation.invariant, Invariant::S18 | Invariant::S19 | Invariant::S34);
+    let lines: Vec<_> =
+        outcome.history.iter().filter(|change| !quiet || change.key.kind != "Lease").collect();
+    let at = lines.partition_point(|change| change.at <= violation.at);
+    for (index, change) in lines.iter().enumerate().take(at + 5).skip(at.saturating_sub(AROUND)) {
+        if index == at {
             let _ = writeln!(text, "VIOLATED {violation}");
         }
+        let _ = writeln!(text, "{}", story::line(change));
+    }
+    if at == lines.len() {
+        let _ = writeln!(text, "VIOLATED {violation}");
     }
     text
 }

@@ -38,21 +38,21 @@ pub fn all() -> Vec<Base> {
     add(
         "superseded",
         true,
-        then(rollout(Version::Good), 20, Deed::Version(model_key("iris"), "0.2.0".to_owned())),
+        then(rollout(Version::Good), 51, Deed::Version(model_key("iris"), "0.2.0".to_owned())),
     );
     add(
         "set back",
         true,
-        then(rollout(Version::Good), 20, Deed::Version(model_key("iris"), "0.0.0".to_owned())),
+        then(rollout(Version::Good), 51, Deed::Version(model_key("iris"), "0.0.0".to_owned())),
     );
-    add("scaled in mid-rollout", true, then(rollout(Version::Good), 21, scale(4)));
-    add("scaled down in mid-rollout", true, then(rollout(Version::Good), 23, scale(1)));
-    add("aborted", false, then(rollout(Version::Good), 21, ask("abort")));
-    add("promoted by hand", false, then(rollout(Version::Good), 21, ask("promote")));
-    let paused = then(rollout(Version::Good), 21, ask("pause"));
-    add("paused and resumed", false, then(paused, 30, ask("resume")));
-    add("split deleted", false, then(rollout(Version::Good), 21, Deed::Delete(split_key("iris"))));
-    add("model deleted", true, then(rollout(Version::Good), 50, Deed::Delete(model_key("iris"))));
+    add("scaled in mid-rollout", true, then(rollout(Version::Good), 52, scale(4)));
+    add("scaled down in mid-rollout", true, then(rollout(Version::Good), 54, scale(1)));
+    add("aborted", false, then(rollout(Version::Good), 52, ask("abort")));
+    add("promoted by hand", false, then(rollout(Version::Good), 52, ask("promote")));
+    let paused = then(rollout(Version::Good), 52, ask("pause"));
+    add("paused and resumed", false, then(paused, 61, ask("resume")));
+    add("split deleted", false, then(rollout(Version::Good), 52, Deed::Delete(split_key("iris"))));
+    add("model deleted", true, then(rollout(Version::Good), 81, Deed::Delete(model_key("iris"))));
     let mut alone = rollout(Version::Good);
     alone.splits.clear();
     alone
@@ -70,7 +70,7 @@ pub fn all() -> Vec<Base> {
             .map(|(index, model)| (Duration::ZERO, Deed::Create(model.object(&format!("{index}.0.0"))))),
     );
     two.script.push((Duration::ZERO, Deed::Create(two.splits[0].object())));
-    add("two variants", true, then(two, 20, Deed::Version(model_key("wine"), "1.1.0".to_owned())));
+    add("two variants", true, then(two, 51, Deed::Version(model_key("wine"), "1.1.0".to_owned())));
     all
 }
 
@@ -78,7 +78,7 @@ fn model(name: &'static str) -> Model {
     Model { name, replicas: 2, deadline: 25, kept: 1, runtime: false }
 }
 
-/// One model with one split; a new version after 14 s.
+/// One model with one split; a new version after 45 s, so that the first one serves whatever happens to it before.
 pub fn rollout(version: Version) -> Scenario {
     let step = |weight| Step { weight, bake: 3, longest: 40, replicas: None, approval: false };
     let split = Split {
@@ -98,7 +98,7 @@ pub fn rollout(version: Version) -> Scenario {
     let script = vec![
         (Duration::ZERO, Deed::Create(model.object("0.0.0"))),
         (Duration::ZERO, Deed::Create(split.object())),
-        (Duration::from_secs(14), Deed::Version(model_key("iris"), "0.1.0".to_owned())),
+        (Duration::from_secs(45), Deed::Version(model_key("iris"), "0.1.0".to_owned())),
     ];
     Scenario {
         seed: 1,
@@ -116,7 +116,7 @@ pub fn rollout(version: Version) -> Scenario {
         rate: 200,
         scrape: Duration::from_secs(1),
         propagation: Duration::from_secs(2),
-        quiet: Duration::from_secs(55),
+        quiet: Duration::from_secs(86),
     }
 }
 

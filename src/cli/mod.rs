@@ -4,6 +4,8 @@ mod backtest;
 mod controller;
 mod crds;
 mod plan;
+#[cfg(test)]
+mod simulate;
 
 use std::{error::Error, process::ExitCode};
 

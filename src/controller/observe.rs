@@ -259,6 +259,7 @@ fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
             desired: if deployment.is_some() { health.desired } else { 0 },
             // Counts of an earlier size say nothing about the present one.
             ready: if health.observed { health.ready.min(health.desired) } else { 0 },
+            uncounted: deployment.is_some() && !health.observed,
             trouble: pods.and_then(|pods| workload::trouble(pods)).or_else(|| {
                 health
                     .message

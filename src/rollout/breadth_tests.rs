@@ -134,8 +134,14 @@ impl World {
     fn model(&self) -> Model {
         let workload = |(name, (desired, ready)): (&String, &(i32, i32))| {
             let created = Some(self.now - SignedDuration::from_secs(if name == "a" { 9 } else { 5 }));
-            let workload =
-                Workload { version: name.clone(), created, desired: *desired, ready: *ready, trouble: None };
+            let workload = Workload {
+                version: name.clone(),
+                created,
+                desired: *desired,
+                ready: *ready,
+                uncounted: false,
+                trouble: None,
+            };
             (name.clone(), workload)
         };
         Model {
@@ -552,4 +558,37 @@ fn a_good_candidate_is_promoted_and_the_old_one_drained() {
     assert_eq!(world.status.history[0].revision, "b");
     assert_eq!(world.route.as_ref().unwrap().1, BTreeMap::from([("b".to_owned(), 10_000)]));
     assert_eq!(Percent::ALL.ppm() / 100, 10_000);
+}
+
+#[test]
+fn the_first_revision_serves_on_when_the_spec_moves_on_before_it_is_stable() {
+    let reached = |(_, world): &(World, World)| {
+        world.status.phase == Phase::Pending && world.service.is_some() && world.route.is_some()
+    };
+    let (_, mut world) = prefixes().into_iter().find(reached).unwrap();
+    for event in [Event::Want("b"), Event::Run(usize::MAX), Event::Run(usize::MAX), Event::Run(usize::MAX)] {
+        world.happen(&event, &world.clone());
+    }
+    assert_eq!(world.status.stable_revision.as_deref(), Some("a"));
+    assert_eq!(world.status.candidate_revision.as_deref(), Some("b"), "{:?}", world.status);
+    assert!(world.workloads["a"].0 > 0, "it keeps its pods");
+}
+
+#[test]
+fn a_paused_model_without_a_traffic_split_waits_and_is_not_rejected() {
+    let mut world = World { split: None, ..World::new() };
+    for event in
+        [Event::Run(9), Event::Ready("a"), Event::Run(9), Event::Run(9), Event::Want("b"), Event::Run(9)]
+    {
+        world.happen(&event, &world.clone());
+    }
+    assert_eq!(world.status.phase, Phase::Preparing, "{:?}", world.status);
+    for event in [Event::Ask("pause"), Event::Run(9), Event::Run(9), Event::Ready("b"), Event::Run(9)] {
+        world.happen(&event, &world.clone());
+    }
+    assert_eq!(world.status.phase, Phase::Paused, "{:?}", world.status);
+    assert!(world.status.rejected.is_empty());
+    world.happen(&Event::Ask("resume"), &world.clone());
+    assert_eq!(settles(&world), Phase::Stable);
+    assert_eq!(world.status.stable_revision.as_deref(), Some("b"));
 }

@@ -212,7 +212,9 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let baked =
         if no_traffic { around.over(&start.since, rules.bake) } else { model.judgement.baked >= rules.bake };
     let baked = baked || on(Mutant::BakeIgnored);
-    let proven = no_traffic || model.judgement.pass || on(Mutant::UndecidedPasses);
+    // Without traffic there is nothing to prove, but what follows must be measurable.
+    let measurable = !matches!(model.judgement.observability, Observability::No(_));
+    let proven = (no_traffic && measurable) || model.judgement.pass || on(Mutant::UndecidedPasses);
     if baked && proven && around.at_goal && around.effective.is_settled() && !around.held() {
         let approved = !steps::needs_approval(canary, step.index)
             || step.approvals.contains(&step.index)

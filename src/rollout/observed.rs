@@ -124,6 +124,9 @@ pub struct Workload {
     pub desired: i32,
     /// Pods ready. Counted only once the Deployment's controller has seen the newest size.
     pub ready: i32,
+    /// The Deployment's controller has not seen the newest size yet: that nothing is counted does not mean that nothing is
+    /// ready.
+    pub uncounted: bool,
     /// Why pods are not ready, if that was looked up.
     pub trouble: Option<Trouble>,
 }
@@ -158,7 +161,8 @@ impl Model {
     pub fn serves_already(&self) -> Option<&str> {
         let StableService::On(first) = &self.service else { return None };
         let moved_on = self.wanted() != Some(first.as_str());
-        let is_first = self.status.phase == Phase::Pending && self.status.latest_revision.as_ref() == Some(first);
+        let is_first =
+            self.status.phase == Phase::Pending && self.status.latest_revision.as_ref() == Some(first);
         (moved_on && is_first && self.workload(first).ready > 0).then_some(first.as_str())
     }
 

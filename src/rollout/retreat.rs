@@ -19,6 +19,9 @@ use crate::{
 /// What ends a trial in every phase in which the candidate has weight, most urgent first.
 pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
     let status = &model.status;
+    if status.phase == Phase::Paused && status.step.is_none() {
+        return held_by_itself(model, around);
+    }
     let (Some(split), Some(step)) = (around.split, &status.step) else {
         return (!on(Mutant::CancelIgnored)).then(|| cancelled(around));
     };
@@ -44,10 +47,22 @@ pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
         .or_else(|| unobservable(model, around, split, step))
 }
 
+/// A model without a `TrafficSplit` has no steps: paused, it waits for its person, or for another spec.
+fn held_by_itself(model: &Model, around: &Around<'_>) -> Option<Move> {
+    let wanted = model.wanted()?;
+    if model.status.stable_revision.as_deref() == Some(wanted) {
+        let message = "the spec asks for the stable revision again".to_owned();
+        return Some(Move::Retreat(rollback(Outcome::Reverted, "SpecReverted", message, around.now)));
+    }
+    let newer = model.status.candidate_revision.as_deref() != Some(wanted) && model.latest.is_ok();
+    (newer && !on(Mutant::SupersedeIgnored)).then(|| superseded(around))
+}
+
 /// The candidate has traffic and no pod that could answer it.
 fn pods_lost(model: &Model, around: &Around<'_>, candidate: &str) -> Option<Move> {
     let workload = model.workload(candidate);
-    if around.candidate_weight == 0 || workload.ready > 0 || on(Mutant::PodsLostIgnored) {
+    // Right after it was made larger nobody has counted yet: a healthy candidate would be taken out at its next step.
+    if around.candidate_weight == 0 || workload.ready > 0 || workload.uncounted || on(Mutant::PodsLostIgnored) {
         return None;
     }
     let rollback = match workload.trouble {

@@ -14,8 +14,8 @@ use super::{
     history::Change,
     plant::{
         Actor, Plant, Records, Surroundings, autoscaler::Autoscaler, chance::source, endpoints::Endpoints,
-        gateway::Gateway, gitops::Gitops, kubelet::Kubelet, prometheus::Prometheus, proxies::Proxies,
-        user::User, workloads::Workloads,
+        garbage::Garbage, gateway::Gateway, gitops::Gitops, kubelet::Kubelet, prometheus::Prometheus,
+        proxies::Proxies, user::User, workloads::Workloads,
     },
     setting::Setting,
 };
@@ -118,6 +118,7 @@ impl World {
             Box::new(Workloads::new(chance("workloads"), setting.notices)),
             Box::new(Kubelet::new(chance("kubelet"), setting.notices)),
             Box::new(Endpoints::new(chance("endpoints"), setting.notices)),
+            Box::new(Garbage::new(chance("garbage"), setting.notices)),
             Box::new(Gateway::new(chance("gateway"), setting.gateway)),
             Box::new(Proxies::new(chance("proxies"), setting.proxies, began)),
             Box::new(prometheus.scraper()),
@@ -199,3 +200,6 @@ impl World {
         timeout(limit, whole).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

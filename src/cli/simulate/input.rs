@@ -47,22 +47,22 @@ pub(super) fn read(text: &str) -> Result<Input, String> {
     let Some(first) = named.first() else {
         return Err("TrafficSplit: spec.backends is empty: name a ModelDeployment".to_owned());
     };
-    let is = |name: &str| move |model: &ModelDeployment| model.metadata.name.as_deref() == Some(name);
+    let count = |models: &[ModelDeployment], name: &str| models.iter().filter(|m| is(m, name)).count();
     // The one that has two versions in the file, else the first that is there, else the first backend's.
-    let twice = named.iter().find(|name| models.iter().filter(|m| is(name)(m)).count() > 1);
-    let there = named.iter().find(|name| models.iter().any(is(name)));
+    let twice = named.iter().find(|name| count(&models, name) > 1);
+    let there = named.iter().find(|name| count(&models, name) > 0);
     let model = (*twice.or(there).unwrap_or(first)).to_owned();
     let namespace = split.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
     for name in &named {
-        if !models.iter().any(is(name)) {
+        if count(&models, name) == 0 {
             models.push(made_up(name)?);
         }
     }
-    let mut own: Vec<ModelDeployment> = models.iter().filter(|m| is(&model)(m)).cloned().collect();
+    let mut own: Vec<ModelDeployment> = models.iter().filter(|m| is(m, &model)).cloned().collect();
     let mut after = own.pop().ok_or("a model is lost")?;
     let version = new_version(&mut after);
     let before = own.pop().unwrap_or_else(|| before(&after, &version));
-    models.retain(|m| !is(&model)(m));
+    models.retain(|m| !is(m, &model));
     models.push(before);
     let objects = models.iter().map(value).chain([value(&split)]).map(|mut object| {
         object["metadata"]["namespace"] = json!(namespace);
@@ -70,6 +70,10 @@ pub(super) fn read(text: &str) -> Result<Input, String> {
     });
     let objects = objects.collect();
     Ok(Input { split, objects, model, after: value(&after)["spec"].clone(), version })
+}
+
+fn is(model: &ModelDeployment, name: &str) -> bool {
+    model.metadata.name.as_deref() == Some(name)
 }
 
 /// An object as its type reads it: a wrong value, an unknown or a missing field is named by its path.

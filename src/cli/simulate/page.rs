@@ -10,7 +10,9 @@ use crate::analysis::words;
 /// The page for a rollout that was played through.
 pub(super) fn page(played: &Played) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(["after", "phase", "step", "weight", "verdict", "status"]);
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_header(["after", "phase", "step", "weight", "verdict", "status"]);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     for row in &played.timeline {
         table.add_row([
@@ -29,7 +31,8 @@ pub(super) fn page(played: &Played) -> String {
         Ended::Paused => "would wait for somebody",
         Ended::Unfinished => "would not have ended",
     };
-    let _ = writeln!(page, "The new version {what} after {}: {}", words::span(played.seconds), played.message);
+    let _ =
+        writeln!(page, "The new version {what} after {}: {}", words::span(played.seconds), played.message);
     for slo in &played.analysis {
         let _ = writeln!(page, "  SLO {}: {}", slo.name, slo.message);
     }

@@ -164,7 +164,8 @@ pub(super) async fn play(args: &Args, input: Input) -> Result<Played, Error> {
     let last = status(&world, &model);
     let candidate = last.latest_revision.clone().unwrap_or_default();
     let timeline = timeline(&world.api.since(first), &model, &canary);
-    let message = last.history.first().filter(|record| record.revision == candidate).map(|r| r.message.clone());
+    let message =
+        last.history.first().filter(|record| record.revision == candidate).map(|r| r.message.clone());
     Ok(Played {
         outcome,
         message: message.filter(|_| outcome == Ended::RolledBack).unwrap_or(last.message),
@@ -361,7 +362,8 @@ fn timeline(changes: &[Change], model: &Key, canary: &Canary) -> Vec<Row> {
             message: status.message,
         };
         let same = |last: &Row| {
-            (last.phase, &last.step, last.weight, last.verdict) == (row.phase, &row.step, row.weight, row.verdict)
+            (last.phase, &last.step, last.weight, last.verdict)
+                == (row.phase, &row.step, row.weight, row.verdict)
         };
         if !rows.last().is_some_and(same) {
             rows.push(row);

@@ -94,7 +94,10 @@ async fn trouble_around_a_healthy_version_takes_time_and_nothing_else(#[case] fl
 #[tokio::test(start_paused = true)]
 async fn a_model_is_made_up_where_there_is_none_approvals_are_given_and_own_counters_are_judged() {
     let yaml = SPLIT
-        .replace("- {weight: 20%, bake: 30s}", "- {weight: 0%, approval: Required}\n      - {weight: 20%, bake: 30s}")
+        .replace(
+            "- {weight: 20%, bake: 30s}",
+            "- {weight: 0%, approval: Required}\n      - {weight: 20%, bake: 30s}",
+        )
         .replace("errors: {}", "ratio: {bad: 'feedback_total{useful=\"no\"}', total: feedback_total}");
     let good = played(&yaml, "").await;
     assert_eq!(good.outcome, play::Ended::Promoted, "{}", good.message);
@@ -114,7 +117,7 @@ async fn the_same_seed_plays_the_same_rollout() {
 
 #[rstest]
 #[case("a: 1", "it holds no TrafficSplit")]
-#[case(&SPLIT.replace("20%", "20"), "TrafficSplit: spec.strategy.canary.steps[0].weight: \"20\" is not a percentage from 0% to 100%: write for instance 5%")]
+#[case(&SPLIT.replace("20%", "'20'"), "TrafficSplit: spec.strategy.canary.steps[0].weight: \"20\" is not a percentage from 0% to 100%: write for instance 5%")]
 #[case(&SPLIT.replace("bake: 30s", "bakes: 30s"), "TrafficSplit: spec.strategy.canary.steps[0].bakes: unknown field")]
 #[case(&SPLIT.replace("name: iris, ", ""), "TrafficSplit: metadata.name is missing")]
 #[case(&format!("{SPLIT}---{SPLIT}"), "more than one TrafficSplit")]
@@ -126,7 +129,7 @@ fn a_mistake_in_the_file_is_named_with_its_field(#[case] yaml: &str, #[case] pro
 }
 
 #[rstest]
-#[case(&SPLIT.replace("errors: {}", "query: 'sum('").replace("objective: 99%, ", ""), "")]
+#[case(&SPLIT.replace("errors: {}", "query: 'sum('").replace("objective: 99%, ", ""), "threshold")]
 #[case(&SPLIT.replace("errors: {}", "ratio: {bad: 'rate(x[1m])', total: x}"), "ratio.bad")]
 #[case(&format!("{SPLIT}{}", MODEL.replace("pvc://models/iris/2", "s3://b")), "model.uri")]
 #[tokio::test(start_paused = true)]
@@ -147,5 +150,20 @@ async fn what_the_cluster_would_refuse_is_refused_in_its_words(#[case] yaml: &st
 fn a_wrong_flag_says_what_to_write(#[case] flags: &str) {
     let line = ["simulate", "file.yaml"].into_iter().chain(flags.split_whitespace());
     let told = Line::try_parse_from(line).map(|_| ()).unwrap_err().to_string();
-    assert!(told.contains("write for instance") || told.contains("for instance 5m..20m") || told.contains("possible values"), "{told}");
+    assert!(
+        told.contains("write for instance")
+            || told.contains("for instance 5m..20m")
+            || told.contains("possible values"),
+        "{told}"
+    );
+}
+
+/// Prints a page, for whoever wants to see one: `FLAGS="--never-ready" cargo test --lib -- a_page --nocapture`.
+#[tokio::test(start_paused = true)]
+async fn a_page_says_how_it_ends() {
+    let input = input::read(&format!("{SPLIT}{MODEL}")).unwrap();
+    let played = play::play(&args(&std::env::var("FLAGS").unwrap_or_default()), input).await.unwrap();
+    let page = page::page(&played);
+    println!("{page}");
+    assert!(page.contains(&played.message));
 }

@@ -16,6 +16,7 @@ pub mod behaviour;
 pub mod chance;
 pub mod during;
 pub mod endpoints;
+pub mod garbage;
 pub mod gateway;
 pub mod gitops;
 pub mod kubelet;

@@ -33,13 +33,21 @@ pub(super) async fn serving(setting: Setting, weights: &[(&str, i64)]) -> World 
         revision(&world, name, name, 2);
     }
     pass(&mut world, 30).await;
-    world.api.create("seatrial", route(weights)).unwrap();
-    pass(&mut world, 10).await;
+    // Every proxy knows all Services before the first request.
+    let mut known = route(weights);
+    known["spec"]["rules"][0]["matches"] = json!([{"headers": [{"name": "x-seatrial-idle", "value": "x"}]}]);
+    world.api.create("seatrial", known).unwrap();
+    pass(&mut world, 6).await;
+    reweigh(&world, weights);
+    pass(&mut world, 4).await;
     world
 }
 
 fn gateway(world: &World) {
-    let gateway = json!({"kind": "Gateway", "metadata": {"name": "public", "namespace": "ml"}});
+    let gateway = json!({
+        "kind": "Gateway", "metadata": {"name": "public", "namespace": "ml"},
+        "spec": {"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+    });
     world.api.create("user", gateway).unwrap();
 }
 
@@ -355,7 +363,9 @@ async fn gitops_sets_back_what_it_has_and_a_route_as_often_as_it_may() {
         reverts: 1,
         until: Duration::from_secs(600),
     });
-    let mut world = serving(setting, &[("a", 10_000), ("b", 0)]).await;
+    let mut world = World::begin(setting).unwrap();
+    world.api.create("seatrial", route(&[("a", 10_000), ("b", 0)])).unwrap();
+    pass(&mut world, 4).await;
     let key_of_service = key("Service", "s");
     let edit = |service: &mut Value| service["spec"]["selector"] = json!({"a": "c"});
     world.api.edit("user", &key_of_service, Part::Object, edit).unwrap();

@@ -13,7 +13,7 @@ use super::{Actor, Surroundings, agenda::Agenda, chance::Range};
 use crate::{
     revision::VERSION_LABEL,
     world::{
-        api_server::Part,
+        api_server::{Part, Propagation},
         history::{Change, Key},
     },
 };
@@ -122,9 +122,11 @@ impl Workloads {
         for (_, _, pod) in present.iter().take(present.len().saturating_sub(wanted)) {
             self.end(pod, around);
         }
+        let version = version(&live["spec"]["template"]["metadata"]["labels"]);
+        let grace = around.versions.of(&version).pods.grace;
         for _ in present.len()..wanted {
             let suffix: String = (0..5).map(|_| self.chance.char('a'..='z')).collect();
-            let Ok(pod) = around.api.create(NAME, pod(key, live, &suffix)) else { continue };
+            let Ok(pod) = around.api.create(NAME, pod(key, live, &suffix, grace)) else { continue };
             let name = Key::new("Pod", &key.namespace, pod["metadata"]["name"].as_str().unwrap_or_default());
             let view = PodView {
                 deployment: key.clone(),
@@ -178,16 +180,9 @@ impl Actor for Workloads {
 }
 
 /// Tells a pod to end, as `who`: it gets its grace period, then the kubelet removes it.
-pub fn end_pod(who: &str, pod: &Key, around: &mut Surroundings) {
-    let grace = around.bodies.get(pod).map_or(Duration::from_secs(30), |body| body.grace);
-    let at = around.clock.now().to_string();
+pub fn end_pod(who: &str, pod: &Key, around: &Surroundings) {
     // Gone already: nothing to end.
-    let _ = around.api.edit(who, pod, Part::Object, |pod| {
-        if pod["metadata"]["deletionTimestamp"].is_null() {
-            pod["metadata"]["deletionTimestamp"] = json!(at);
-            pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace.as_secs());
-        }
-    });
+    let _ = around.api.delete_with(who, pod, Propagation::Background);
 }
 
 /// Name and uid of the Deployment that a pod belongs to.
@@ -205,7 +200,7 @@ pub fn is_ready(pod: &Value) -> bool {
 }
 
 /// A pod of a Deployment. Of the template only what somebody looks at: thousands of worlds keep every version of it.
-fn pod(deployment: &Key, live: &Value, suffix: &str) -> Value {
+fn pod(deployment: &Key, live: &Value, suffix: &str, grace: Duration) -> Value {
     let template = &live["spec"]["template"];
     let container = &template["spec"]["containers"][0];
     let name = container["name"].as_str().unwrap_or("model");
@@ -221,7 +216,11 @@ fn pod(deployment: &Key, live: &Value, suffix: &str) -> Value {
                 "uid": live["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
             }],
         },
-        "spec": {"containers": [{"name": name, "image": container["image"].as_str().unwrap_or("model")}]},
+        "spec": {
+            "nodeName": "node",
+            "terminationGracePeriodSeconds": grace.as_secs(),
+            "containers": [{"name": name, "image": container["image"].as_str().unwrap_or("model")}],
+        },
     })
 }
 
