@@ -88,7 +88,7 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
     let quality = status.candidate_version.as_ref().or(model.spec.model.as_ref().map(|m| &m.version));
     let never = quality.and_then(|v| world.input.facts.versions.get(v));
     let ends = match status.phase {
-        Phase::Stable => status.latest_revision == status.stable_revision || held,
+        Phase::Stable => status.latest_revision == status.stable_revision || held || is_busy(world, key),
         Phase::RolledBack => rejected(&status.latest_revision),
         Phase::Paused => status.pause.is_some(),
         Phase::Pending => held || matches!(never, Some(Quality::NeverReady | Quality::Crashing)),
@@ -105,6 +105,16 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
         return None;
     }
     wrong_objects(world, key, model, split)
+}
+
+/// Whether another backend of the model's `TrafficSplit` has not ended its rollout (a pause may last for ever): one rolls at
+/// a time.
+fn is_busy(world: &World<'_>, key: &Key) -> bool {
+    let Some((_, split)) = world.split_of(key, u64::MAX) else { return false };
+    world.models.iter().any(|(other, track)| {
+        let rolls = |m: &Model| !matches!(m.status.phase, Phase::Pending | Phase::Stable | Phase::RolledBack);
+        *other != key && split.names(&other.name) && track.last().is_some_and(rolls)
+    })
 }
 
 fn servable(world: &World<'_>, key: &Key, model: &Model) -> bool {
@@ -210,6 +220,7 @@ pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
             || is_refused(&model.status.conditions);
         let excused = model.status.pause.is_some()
             || held
+            || is_busy(world, key)
             || model
                 .status
                 .rejected
