@@ -7,9 +7,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Actor, Surroundings};
-use crate::world::{
-    api_server::Part,
-    history::{Change, Key},
+use crate::{
+    workload::covers,
+    world::{
+        api_server::Part,
+        history::{Change, Key},
+    },
 };
 
 /// Who it is in the history.
@@ -51,9 +54,9 @@ impl Gitops {
             // Refused: it tries again next time.
             let _ = match around.api.get(&key) {
                 None => around.api.create(NAME, manifest.clone()),
-                Some(live) if live["spec"] == manifest["spec"] => continue,
+                Some(live) if covers(&live["spec"], &manifest["spec"]) => continue,
                 Some(_) => around.api.edit(NAME, &key, Part::Object, |live| {
-                    live["spec"] = manifest["spec"].clone();
+                    json_patch::merge(&mut live["spec"], &manifest["spec"]);
                 }),
             };
         }
