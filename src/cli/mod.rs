@@ -4,7 +4,6 @@ mod backtest;
 mod controller;
 mod crds;
 mod plan;
-#[cfg(test)]
 mod simulate;
 
 use std::{error::Error, process::ExitCode};
@@ -27,6 +26,8 @@ enum Command {
     Backtest(Box<backtest::Args>),
     /// Say how long each step of a TrafficSplit will need, and what it can find
     Plan(plan::Args),
+    /// Play a rollout through without a cluster: what will it do?
+    Simulate(Box<simulate::Args>),
     /// Print the custom resource definitions as YAML
     Crds,
 }
@@ -41,6 +42,7 @@ impl Cli {
             Command::Controller(args) => Box::pin(args.run()).await?,
             Command::Backtest(args) => return Ok(backtest::run(&args).await),
             Command::Plan(args) => return Ok(plan::run(&args)),
+            Command::Simulate(args) => return Ok(simulate::run(&args).await),
             Command::Crds => crds::print(&mut std::io::stdout().lock())?,
         }
         Ok(ExitCode::SUCCESS)
