@@ -152,7 +152,7 @@ impl Replica {
             Ok(())
         });
         let work = self.part("the controller", |stop| async move {
-            controller::run(cx, stop).await;
+            Box::pin(controller::run(cx, stop)).await;
             Ok(())
         });
         let admin = self.part("the admin endpoints", |stop| async move {

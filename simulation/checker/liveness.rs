@@ -170,7 +170,7 @@ fn wrong_objects(
 /// Whether so little time has gone by since the last change that a drain may still be under way.
 fn is_young(world: &World<'_>) -> bool {
     let last = world.input.changes.iter().rfind(|c| c.key.kind != "Lease").map_or(Duration::ZERO, |c| c.at);
-    world.input.facts.end < last + Duration::from_secs(60)
+    world.input.facts.end < last + Duration::from_mins(1)
 }
 
 /// L3. After a crash somebody goes on: within twenty seconds after the end of the time without a leader the operator reads or

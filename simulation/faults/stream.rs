@@ -134,7 +134,7 @@ impl Watch {
         while let Some(Some(Ok(more))) = self.line().now_or_never() {
             lines.push(more);
         }
-        let names: Vec<_> = lines.iter().map(|line| object_of(line)).collect();
+        let names: Vec<_> = lines.iter().map(object_of).collect();
         for (index, line) in lines.into_iter().enumerate() {
             let again = names[index].is_some() && names[index + 1..].contains(&names[index]);
             if !again {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+#[expect(clippy::enum_glob_use, reason = "the table below is read by people: a line a mutant")]
 use seatrial::{
     mutant::Mutant::{self, *},
     world::plant::{autoscaler, chance::Range, during::During, prometheus::wrong::Wrong, user::Deed},
 };
 use serde_json::json;
 
+#[expect(clippy::enum_glob_use, reason = "the table below is read by people: a line a mutant")]
 use crate::{
     checker::Invariant::{self, *},
     faults::{Fault, What},
