@@ -3,7 +3,7 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
-.PHONY: help demo test check fmt clippy unit sim sim-plans chart e2e lifecycles build up down crds judge conformance mutants
+.PHONY: help demo test check fmt clippy unit regressions sim sim-plans chart e2e lifecycles build up down crds judge conformance mutants
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ demo: build up  ## the main job on a real cluster, told as it happens; ends in t
 
 test: check e2e  ## everything: lints, unit and property tests, chart, then the scenarios on the real cluster
 
-check: fmt clippy unit sim chart  ## everything that needs no cluster
+check: fmt clippy unit regressions chart  ## everything that needs no cluster
 
 fmt:  ## formats
 	cargo fmt --check
@@ -25,10 +25,13 @@ unit:  ## all tests that need no cluster, and the proofs of the simulation's che
 	cargo test --lib --test checker --locked
 
 # This crate alone is compiled once more, optimised; its dependencies are those of every other build.
-sim sim-plans mutants: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
+regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 
 sim:  ## thousands of rollouts in a world that fails; SEEDS=20000 FROM=1 says which, SEED=n replays one and makes it smaller
 	cargo test --locked --test simulation
+
+regressions:  ## the worlds in which the simulation once found a bug
+	SEEDS=0 cargo test --locked --test simulation
 
 mutants:  ## faults of other rollout controllers, one at a time: the simulation must see each; MUTANT=WeightBeforeReady for one
 	cargo test --locked --features mutants --test simulation -- mutants

@@ -27,6 +27,14 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             "with a stalled watch, a status was refused again and again, and a rollback waited",
             vec![stalled()],
         ),
+        (
+            "a model that was deleted and made anew left its route to nobody for some seconds",
+            vec![made_anew()],
+        ),
+        (
+            "a version promoted by hand before its first step got requests that no proxy could send",
+            promoted(),
+        ),
     ]
 }
 
@@ -69,6 +77,33 @@ fn paused_by_itself() -> Scenario {
         scenario.script.push((Duration::from_secs(second), deed));
     }
     scenario
+}
+
+fn made_anew() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let Some(mut anew) = scenario.script.iter().find_map(|(_, deed)| match deed {
+        Deed::Create(object) if object["kind"] == "ModelDeployment" => Some(object.clone()),
+        _ => None,
+    }) else {
+        return scenario;
+    };
+    anew["spec"]["model"]["version"] = "0.1.0".into();
+    scenario.script.pop();
+    scenario.script.push((Duration::from_secs(35), Deed::Delete(model_key("iris"))));
+    scenario.script.push((Duration::from_mins(1), Deed::Create(anew)));
+    scenario
+}
+
+/// At every moment of the candidate's start.
+fn promoted() -> Vec<Scenario> {
+    let at = |millis| {
+        let mut scenario = rollout(Version::Good);
+        let model = model_key("iris");
+        let deed = Deed::Verb { model, verb: "promote", about: About::Candidate, step: None };
+        scenario.script.push((Duration::from_millis(millis), deed));
+        scenario
+    };
+    (91..103).map(|half| at(half * 500)).collect()
 }
 
 fn stalled() -> Scenario {

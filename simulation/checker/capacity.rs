@@ -10,7 +10,7 @@ use seatrial::{
 use super::{
     findings::Findings,
     tracks::{DRAIN, Deployment, Model, Split, Step, Track},
-    trial::least_full,
+    trial::{least_asked, least_full},
     world::World,
 };
 
@@ -96,7 +96,7 @@ pub fn s16_drain(world: &World<'_>, out: &mut Findings) {
     for cut in cuts(world) {
         let (namespace, name, at) = (cut.key.namespace.as_str(), cut.key.name.as_str(), cut.change.at);
         let from = world.read_from(cut.change);
-        if cut.to >= least_full(cut.track, from, cut.change.revision) {
+        if cut.to >= least_asked(cut.track, from, cut.change.revision) {
             continue;
         }
         let drain = drain(world, cut.model_key, cut.change, from);
@@ -125,7 +125,9 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
         let Some(track) = world.deployment(&served.route.namespace, &served.backend) else { continue };
         let Some((key, model)) = world.model_of(&served.route.namespace, &served.backend) else { continue };
         let begun = served.at.saturating_sub(Duration::from_secs(1));
-        let alive = model.when(served.at).is_some() && model.when(begun).is_some();
+        // A model that its user has scaled to nothing has no pods because he wants none.
+        let asks = |at| model.when(at).is_some_and(|m| m.spec.full_size() > 0);
+        let alive = asks(served.at) && asks(begun);
         let ours = track
             .states
             .iter()

@@ -81,6 +81,11 @@ pub fn least_full(track: &Track<'_, Model>, from: Duration, until: u64) -> i64 {
     track.during(from, until).flatten().map(Model::full).min().unwrap_or(1)
 }
 
+/// The least size that its user asked for in a span: 0 when it was to be scaled to nothing.
+pub fn least_asked(track: &Track<'_, Model>, from: Duration, until: u64) -> i64 {
+    track.during(from, until).flatten().map(|m| i64::from(m.spec.full_size())).min().unwrap_or(1)
+}
+
 /// Whether a request with this verb was carried out by the very write from `before` to `after`.
 pub fn did(verb: &str, before: &ModelDeploymentStatus, after: &ModelDeploymentStatus) -> bool {
     let done =

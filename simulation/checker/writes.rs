@@ -191,9 +191,11 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
     }
 }
 
-/// Since when every model is Stable or `RolledBack`, without a revision that is kept warm; `None`: not all are.
+/// Since when every model is Stable or `RolledBack`, without a revision that is kept warm, and no pods come and go; `None`:
+/// not all are.
 fn at_rest(world: &World<'_>) -> Option<Duration> {
-    let mut rest = Duration::ZERO;
+    let pods = world.input.changes.iter().rfind(|c| c.key.kind == "Pod");
+    let mut rest = pods.map_or(Duration::ZERO, |c| c.at);
     for track in world.models.values() {
         let Some(last) = track.last() else { continue };
         if !matches!(last.status.phase, Phase::Stable | Phase::RolledBack) {

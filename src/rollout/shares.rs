@@ -11,7 +11,7 @@ use super::{
     apply,
     evidence::Observability,
     observed::{Model, Split},
-    sizes, steps,
+    phase, sizes, steps,
 };
 use crate::{
     api::v1alpha1::{Canary, ModelDeploymentStatus, Percent, Phase, RevisionUse},
@@ -34,10 +34,27 @@ pub fn goal(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec
 /// What may be written now, given what the live route says.
 #[must_use]
 pub fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec<Share> {
-    let live = live(split);
-    assemble(split, models, &live, &known(split, effective), |(model, status)| {
-        guarded(model, status, &split.spec.strategy.canary, &live)
-    })
+    let (live, known) = (live(split), known(split, effective));
+    let shares = assemble(split, models, &live, &known, |(model, status)| {
+        guarded(model, status, &split.spec.strategy.canary, &live, &known)
+    });
+    if shares.is_empty() { kept(split, models, &live) } else { shares }
+}
+
+/// The live shares as they are: nobody can serve now (the only model was deleted and is made anew, say), and a route to
+/// nobody is no better than one to whoever served last. It changes once somebody is ready and known.
+fn kept(split: &Split, models: &[Decided<'_>], live: &BTreeMap<String, i32>) -> Vec<Share> {
+    let version = |revision: &str| {
+        let left = split.leftovers.iter().find(|left| left.revision == revision).map(|l| l.version.clone());
+        let of_models = models.iter().map(|(model, _)| model.version_of(revision));
+        left.or_else(|| of_models.into_iter().find(|version| !version.is_empty())).unwrap_or_default()
+    };
+    let share = |(revision, weight): (&String, &i32)| Share {
+        revision: revision.clone(),
+        version: version(revision),
+        weight: *weight,
+    };
+    live.iter().map(share).collect()
 }
 
 /// Revisions that the route names without giving them traffic: a candidate that is about to get its first weight, and
@@ -59,8 +76,9 @@ pub fn idle(
         for revision in &status.revisions {
             let ready = model.workload(&revision.name).ready;
             let wanted = match revision.used {
-                RevisionUse::Candidate if status.phase == Phase::Preparing => {
-                    named(&revision.name) || ready >= steps::replicas(canary, 0, model.full_size())
+                RevisionUse::Candidate if phase::on_trial(status.phase) => {
+                    let step = status.step.as_ref().map_or(0, |s| s.index);
+                    named(&revision.name) || ready >= steps::replicas(canary, step, model.full_size())
                 }
                 RevisionUse::Candidate if status.phase == Phase::Pending => {
                     ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady)
@@ -145,6 +163,7 @@ fn guarded(
     status: &ModelDeploymentStatus,
     canary: &Canary,
     live: &BTreeMap<String, i32>,
+    known: &BTreeSet<String>,
 ) -> Percent {
     let goal = apply::candidate_weight(status, Some(canary));
     let (Some(stable), Some(candidate)) = (&status.stable_revision, &status.candidate_revision) else {
@@ -160,7 +179,9 @@ fn guarded(
         let ready = of_candidate >= need
             || on(Mutant::WeightBeforeReady)
             || (on(Mutant::GuardOnlyAtFull) && goal < Percent::ALL);
-        return if ready { goal } else { present };
+        // Promoted by hand before its first step, it has still to be made known to every proxy.
+        let known = known.contains(candidate) || live.contains_key(candidate) || on(Mutant::EnterUnknown);
+        return if ready && known { goal } else { present };
     }
     if goal < present {
         let enough = of_stable > 0 && (of_stable >= of_candidate || of_stable >= model.full_size());

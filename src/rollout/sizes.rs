@@ -47,6 +47,9 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
                 r.used == used && !(used == RevisionUse::Candidate && is_new_attempt(model, status))
             });
             let since = same.and_then(|r| r.since.clone()).or(Some(MicroTime(around.now)));
+            // Service `<name>` still leads to it, however long ago that was decided: the drain has not begun.
+            let selected = used == RevisionUse::Draining && model.service == StableService::On(name.clone());
+            let since = since.filter(|_| !selected);
             RevisionStatus {
                 version: model.version_of(&name),
                 used,
