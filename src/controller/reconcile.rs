@@ -190,10 +190,11 @@ impl Controller {
         now: Timestamp,
     ) -> Option<tokio::time::Instant> {
         let mut newest = None;
+        let ahead = self.cx.clock.ahead();
         let scrape = provider.map_or(Duration::from_secs(15), Provider::scrape_interval);
         for model in &mut observed.models {
             let Some(key) = keys.iter().find(|k| k.1 == model.name) else { continue };
-            let judged = self.trials.judge(key, model, observed.split.as_ref(), scrape, now);
+            let judged = self.trials.judge(key, model, observed.split.as_ref(), scrape, now, ahead);
             model.judgement = judged.judgement;
             newest = newest.max(judged.answered);
             for question in judged.due {
