@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use seatrial::{
     api::v1alpha1::{Outcome, Phase},
-    world::history::{Change, Key},
+    world::{
+        history::{Change, Key},
+        plant::garbage,
+    },
 };
 use serde_json::Value;
 
@@ -253,20 +256,29 @@ pub fn s34_fail_static(world: &World<'_>, out: &mut Findings) {
             let split = Key::new("TrafficSplit", &change.key.namespace, name);
             let stands = |revision| world.splits.get(&split).is_some_and(|t| t.at(revision).is_some());
             // Garbage collection comes after the owner has gone.
-            if kind == "HTTPRoute" && change.after.is_none() && change.by == "gc" && stands(change.revision) {
+            if kind == "HTTPRoute"
+                && change.after.is_none()
+                && change.by == garbage::NAME
+                && stands(change.revision)
+            {
                 out.by(change, format!("route {name} went although its TrafficSplit stands"));
             }
         }
     }
 }
 
-/// From when until when nobody led: a Lease that was given back, or not renewed for longer than a tenure.
+/// From when until when nobody led: a Lease that was given back, or not renewed for longer than a tenure. One that somebody
+/// deletes ends no tenure: its holder may write until the end of it.
 fn leaderless(world: &World<'_>) -> Vec<(Duration, Duration)> {
     let mut found = vec![];
     for track in world.leases.values() {
+        let mut ends = Duration::ZERO;
         for (index, state) in track.states.iter().enumerate() {
-            let led = state.value.as_ref().is_some_and(|lease| !lease.holder.is_empty());
-            let ends = if led { state.change.at + Duration::from_secs(10) } else { state.change.at };
+            ends = match &state.value {
+                Some(lease) if !lease.holder.is_empty() => state.change.at + Duration::from_secs(10),
+                Some(_) => state.change.at,
+                None => ends.max(state.change.at),
+            };
             let next = track.states.get(index + 1).map_or(world.input.facts.end, |next| next.change.at);
             if next > ends + Duration::from_secs(4) {
                 found.push((ends, next));

@@ -261,7 +261,8 @@ pub fn s25_determinable_progress(world: &World<'_>, out: &mut Findings) {
 }
 
 /// S27 (at the end). While the operator itself says that a spec is refused or names what is not there, no candidate of it
-/// rises: no step is taken, and no weight beyond the step that was taken before.
+/// rises: no step is taken, and no weight beyond the step that was taken before. (One that is refused because it names
+/// another's model has no say over the rest either: those are by themselves.)
 pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
     for turn in turns(world) {
         let (before, after) = (&turn.before.status, &turn.after.status);
@@ -269,7 +270,8 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
         let Some((key, _)) = world.split_of(turn.key, turn.change.revision) else { continue };
         let refused = world.splits[key].during(from, turn.change.revision).all(|s| {
             s.is_some_and(|s| {
-                s.status.observed_generation == s.generation && is_refused(&s.status.conditions)
+                let yields = s.status.conditions.iter().any(|c| c.reason == "Conflict");
+                s.status.observed_generation == s.generation && is_refused(&s.status.conditions) && !yields
             })
         });
         if !refused {
