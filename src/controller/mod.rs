@@ -24,6 +24,7 @@ pub mod reread;
 pub mod run;
 pub mod scale;
 pub mod status;
+pub mod vet;
 pub mod watch;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 use super::{
     act::pruned,
     error::Error,
-    observe::{Found, FoundModel, is_owned},
+    observe::{Found, FoundModel, is_owned, ours},
     reconcile::Controller,
 };
 use crate::{
@@ -24,6 +24,7 @@ impl Controller {
     pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
         let client = &self.cx.api.reads;
         let mut live = found.clone();
+        let of_split = found.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
         if let Some(split) = &found.split {
             let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
             let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
@@ -44,12 +45,12 @@ impl Controller {
             (live.split, live.route) = (Some(Arc::new(split)), route.map(Arc::new));
         }
         for model in &mut live.models {
-            self.reread_model(model).await?;
+            self.reread_model(model, &of_split).await?;
         }
         Ok(live)
     }
 
-    async fn reread_model(&self, model: &mut FoundModel) -> Result<(), Error> {
+    async fn reread_model(&self, model: &mut FoundModel, split: &str) -> Result<(), Error> {
         let client = &self.cx.api.reads;
         let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
         let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
@@ -64,8 +65,8 @@ impl Controller {
             .list(&params)
             .await
             .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
-        let ours = list.items.into_iter().filter(|d| is_owned(&d.metadata, &uid)).map(pruned);
-        model.deployments = ours.map(Arc::new).collect();
+        let all = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
+        model.deployments = ours(all, &uid, split);
         for deployment in &model.deployments {
             self.cache_mut().deployments.put((**deployment).clone());
         }
