@@ -64,6 +64,7 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             "a model that only a yielding TrafficSplit names was never looked at again: a new version did not start",
             vec![left_alone()],
         ),
+        ("a route that was deleted and made anew got traffic before every proxy knew it", routes_deleted()),
     ]
 }
 
@@ -191,6 +192,19 @@ fn yields() -> Scenario {
     scenario.script.push((Duration::from_millis(200), Deed::Create(elder.object())));
     scenario.splits.push(elder);
     scenario
+}
+
+/// Between the idle route and its first traffic, at every moment.
+fn routes_deleted() -> Vec<Scenario> {
+    let at = |millis: u64| {
+        let mut scenario = rollout(Version::Good);
+        let route = || Deed::Delete(Key::new("HTTPRoute", NAMESPACE, "iris"));
+        for again in [0, 1900, 2300] {
+            scenario.script.push((Duration::from_millis(millis + again), route()));
+        }
+        scenario
+    };
+    (6..14).map(|second| at(second * 1000)).collect()
 }
 
 /// "flowers" yields to "iris", so "wine" is by itself.

@@ -83,7 +83,8 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
         }
         if let Some(before) = &change.before {
             let owner = owners(before).into_iter().next();
-            if key.kind == "Service" && owner.is_none() && is_left(before, key, &uids) {
+            let kept = matches!(key.kind.as_str(), "Service" | "Deployment");
+            if kept && owner.is_none() && is_left(before, key, &uids) {
                 continue;
             }
             let ours = owner.as_ref().is_some_and(|(kind, uid)| {
@@ -99,9 +100,9 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
     }
 }
 
-/// A Service whose model has gone is kept by the `TrafficSplit`'s ownership until no proxy sends to it any more.
-fn is_left(service: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
-    let all = service.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+/// What proxies may still send to of a model that has gone is kept by the `TrafficSplit`'s ownership.
+fn is_left(object: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
+    let all = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     all.into_iter().flatten().any(|owner| {
         let uid = text(owner, "/uid");
         text(owner, "/kind") == "TrafficSplit" && uids.contains_key(&(key.namespace.as_str(), uid))
