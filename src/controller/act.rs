@@ -157,7 +157,9 @@ impl Controller {
         replicas: i32,
     ) -> Result<bool, Error> {
         let Some(model) = model_of(found, model) else { return Ok(false) };
-        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let Some(snapshot) = snapshot(model, revision) else {
+            return self.scale(client, model, revision, replicas).await;
+        };
         let owner = owner(model);
         let live = model.deployments.iter().find(|d| d.name_any() == revision);
         let keeper = keeper(found, live.map(|d| d.meta()));
