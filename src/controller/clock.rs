@@ -16,6 +16,9 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+/// How much later than the API server's time an answer may come whose time is rounded down, on one and the same clock.
+const EXPLAINED: SignedDuration = SignedDuration::from_secs(10);
+
 /// An anchor taken once plus the tokio time since then: steady. With the jumps so far: the wall time.
 ///
 /// Clones share their jumps and what was agreed on.
@@ -93,9 +96,13 @@ impl Clock {
 
     /// From now on the steady time goes on from `time`: the API server's, which all replicas share, so that one with a wrong
     /// clock goes on with what another wrote. Only the first time counts: afterwards what it wrote itself has to agree.
+    ///
+    /// A difference that rounding and a slow answer explain is none: machines that follow a time server stay by it, so that
+    /// a restart finds the same blocks of requests.
     pub fn agree(&self, time: Timestamp) {
-        let ours = self.moved(SignedDuration::ZERO);
-        let _ = self.agreed.set(time.duration_since(ours));
+        let ahead = self.wall().duration_since(time);
+        let by = if ahead.abs() < EXPLAINED { self.wall() } else { time };
+        let _ = self.agreed.set(by.duration_since(self.moved(SignedDuration::ZERO)));
     }
 
     /// Moves the wall time by `by`, to the millisecond, for all clones: what a time server or a suspended machine does.
