@@ -27,7 +27,7 @@ pub enum Sensitivity {
 pub enum Kappa {
     /// Measured on stable's history or set by the user; at least 0.
     Known(f64),
-    /// Not known: [`Settings::assumed_kappa`] stands in.
+    /// Not known: what the settings assume stands in.
     Unknown,
 }
 
@@ -44,8 +44,11 @@ pub struct Settings {
     pub kappa: Kappa,
     /// Waves in the comparison's counts: those that stable and candidate do not share.
     pub kappa_compare: Kappa,
-    /// What stands in for an unknown κ; at least 0.
+    /// What stands in for an unknown κ of the objective; at least 0.
     pub assumed_kappa: f64,
+    /// What stands in for an unknown κ of the comparison; at least 0. Larger, because there the waves of both arms add
+    /// up, and because the comparison alone can roll back a candidate within its objective.
+    pub assumed_kappa_compare: f64,
     /// The candidate may have this many times stable's share of bad requests; at least 1.
     pub tolerance: f64,
     /// Whether being worse than stable, beyond the tolerance but within the objective, is a breach by itself.
@@ -76,6 +79,7 @@ impl Settings {
             kappa: Kappa::Unknown,
             kappa_compare: Kappa::Unknown,
             assumed_kappa: 5.0,
+            assumed_kappa_compare: 12.5,
             tolerance: 1.25,
             compare: true,
             past_limit: None,
@@ -89,12 +93,18 @@ impl Settings {
                 beta: 0.01,
                 leave_out: 2,
                 assumed_kappa: 10.0,
+                assumed_kappa_compare: 25.0,
                 tolerance: 1.1,
                 ..balanced
             },
-            Sensitivity::Relaxed => {
-                Self { alpha: 0.05, beta: 0.1, assumed_kappa: 1.0, tolerance: 1.5, ..balanced }
-            }
+            Sensitivity::Relaxed => Self {
+                alpha: 0.05,
+                beta: 0.1,
+                assumed_kappa: 1.0,
+                assumed_kappa_compare: 2.5,
+                tolerance: 1.5,
+                ..balanced
+            },
         }
     }
 
@@ -107,24 +117,29 @@ impl Settings {
 
     /// The same with what `history` says about waves: what stable did before the trial, block by block, all its pods
     /// together, for a candidate with `pods_ratio` times fewer pods. A history with few bad requests cannot tell waves
-    /// from chance (two in one minute of four hours look like a storm): it never says more than
-    /// [`Self::assumed_kappa`]. Without a usable history as it is.
+    /// from chance (two in one minute of four hours look like a storm): it never says more than what is assumed without
+    /// any. Without a usable history as it is.
     #[must_use]
     pub fn learned_from(self, history: Vec<Counts>, theta: f64, pods_ratio: f64) -> Self {
         let bad: f64 = history.iter().map(|block| block.bad).sum();
-        let most = if bad < FEW_EVENTS { self.assumed_kappa } else { f64::INFINITY };
+        let most = |assumed: f64| if bad < FEW_EVENTS { assumed } else { f64::INFINITY };
         let found = from_history(&[history], theta).map(|found| {
             let Dispersion { objective, comparison } = found.of_fewer_pods(pods_ratio);
-            Dispersion { objective: objective.min(most), comparison: comparison.min(most) }
+            Dispersion {
+                objective: objective.min(most(self.assumed_kappa)),
+                comparison: comparison.min(most(self.assumed_kappa_compare)),
+            }
         });
         self.with_dispersion(found)
     }
 
-    /// The same while stable's past is not answered yet: what stands in for κ is four times as cautious, so that a
-    /// rollback in that time is as safe as any later one even among waves that the preset's value is too low for.
+    /// The same while stable's past is not answered yet: what stands in for both κ is four times as cautious as the
+    /// objective's, so that a rollback in that time is as safe as any later one even among waves that the preset's value
+    /// is too low for.
     #[must_use]
     pub fn while_awaited(self) -> Self {
-        Self { assumed_kappa: AWAITED * self.assumed_kappa, ..self }
+        let cautious = AWAITED * self.assumed_kappa;
+        Self { assumed_kappa: cautious, assumed_kappa_compare: cautious.max(self.assumed_kappa_compare), ..self }
     }
 
     /// The same with a comparison against what stable did before the trial: `bad` of `total` requests. As it is when
@@ -139,13 +154,14 @@ impl Settings {
     pub fn problem(&self) -> Option<&'static str> {
         let is_chance = |value: f64| value > 0.0 && value < 1.0;
         let is_kappa = |kappa| !matches!(kappa, Kappa::Known(value) if !is_waviness(value));
+        let are_assumed = [self.assumed_kappa, self.assumed_kappa_compare].into_iter().all(is_waviness);
         if !is_chance(self.alpha) {
             Some("alpha must lie between 0% and 100%, both excluded")
         } else if !is_chance(self.beta) {
             Some("beta must lie between 0% and 100%, both excluded")
         } else if self.leave_out > super::eprocess::MOST_LEFT_OUT {
             Some("at most 5 bursts can be left out")
-        } else if !is_kappa(self.kappa) || !is_kappa(self.kappa_compare) || !is_waviness(self.assumed_kappa) {
+        } else if !is_kappa(self.kappa) || !is_kappa(self.kappa_compare) || !are_assumed {
             Some("kappa must be a number from 0 to 1000000")
         } else if !(self.tolerance >= 1.0 && self.tolerance <= 1000.0) {
             Some("the tolerance must be a factor from 1 to 1000")
@@ -160,19 +176,19 @@ impl Settings {
 
     /// κ of the objective's evidence.
     pub fn objective_kappa(&self) -> f64 {
-        self.resolve(self.kappa)
+        resolve(self.kappa, self.assumed_kappa)
     }
 
     /// κ of the comparison's evidence.
     pub fn comparison_kappa(&self) -> f64 {
-        self.resolve(self.kappa_compare)
+        resolve(self.kappa_compare, self.assumed_kappa_compare)
     }
+}
 
-    fn resolve(&self, kappa: Kappa) -> f64 {
-        match kappa {
-            Kappa::Known(value) => value,
-            Kappa::Unknown => self.assumed_kappa,
-        }
+fn resolve(kappa: Kappa, assumed: f64) -> f64 {
+    match kappa {
+        Kappa::Known(value) => value,
+        Kappa::Unknown => assumed,
     }
 }
 
@@ -200,6 +216,8 @@ mod tests {
     #[case::leave_out(|s: &mut Settings| s.leave_out = 6)]
     #[case::kappa(|s: &mut Settings| s.kappa = Kappa::Known(-1.0))]
     #[case::kappa_compare(|s: &mut Settings| s.kappa_compare = Kappa::Known(f64::NAN))]
+    #[case::assumed(|s: &mut Settings| s.assumed_kappa = f64::INFINITY)]
+    #[case::assumed_compare(|s: &mut Settings| s.assumed_kappa_compare = -1.0)]
     #[case::tolerance(|s: &mut Settings| s.tolerance = 0.9)]
     #[case::past_limit(|s: &mut Settings| s.past_limit = Some(1.0))]
     #[case::planned_blocks(|s: &mut Settings| s.planned_blocks = 0)]
