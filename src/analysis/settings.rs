@@ -101,7 +101,7 @@ impl Settings {
                 alpha: 0.05,
                 beta: 0.1,
                 assumed_kappa: 1.0,
-                assumed_kappa_compare: 2.5,
+                assumed_kappa_compare: 5.0,
                 tolerance: 1.5,
                 ..balanced
             },
@@ -139,7 +139,11 @@ impl Settings {
     #[must_use]
     pub fn while_awaited(self) -> Self {
         let cautious = AWAITED * self.assumed_kappa;
-        Self { assumed_kappa: cautious, assumed_kappa_compare: cautious.max(self.assumed_kappa_compare), ..self }
+        Self {
+            assumed_kappa: cautious,
+            assumed_kappa_compare: cautious.max(self.assumed_kappa_compare),
+            ..self
+        }
     }
 
     /// The same with a comparison against what stable did before the trial: `bad` of `total` requests. As it is when
@@ -207,6 +211,30 @@ mod tests {
         for word in [Sensitivity::Strict, Sensitivity::Balanced, Sensitivity::Relaxed] {
             assert_eq!(Settings::preset(word).problem(), None);
         }
+    }
+
+    /// `make judge` shows why: with the objective's value for both, hostile noise rolls back more than alpha.
+    #[test]
+    fn an_unknown_comparison_is_judged_more_cautiously_than_an_unknown_objective() {
+        for word in [Sensitivity::Strict, Sensitivity::Balanced, Sensitivity::Relaxed] {
+            let settings = Settings::preset(word);
+            assert!(settings.comparison_kappa() >= 2.0 * settings.objective_kappa());
+            let awaited = settings.while_awaited();
+            assert!(awaited.comparison_kappa() >= settings.comparison_kappa());
+            assert!(awaited.objective_kappa() >= settings.objective_kappa());
+        }
+    }
+
+    #[test]
+    fn a_history_with_few_errors_says_no_more_than_none() {
+        // Two errors in one block of four hours: measured, it would be a storm.
+        let mut history = vec![Counts::exact(0.0, 100.0); 960];
+        history[400] = Counts::exact(2.0, 100.0);
+        let settings = Settings::default();
+        let learned = settings.learned_from(history, 0.01, 4.0);
+        assert!(learned.kappa != Kappa::Unknown, "it is long enough");
+        assert!(learned.objective_kappa() <= settings.objective_kappa());
+        assert!(learned.comparison_kappa() <= settings.comparison_kappa());
     }
 
     #[rstest]
