@@ -48,8 +48,8 @@ const RUNS: usize = 1000;
 const RUNS_NULL: usize = 4000;
 /// Where the share comes nearest to what is promised.
 const RUNS_HOSTILE: usize = 12_000;
-/// To show 0.1 % where one rollout in some thousands is rolled back.
-const RUNS_INCIDENT: usize = 20_000;
+/// To show 0.1 % where one rollout in ten thousand is rolled back.
+const RUNS_INCIDENT: usize = 12_000;
 const RUNS_FAULT: usize = 2000;
 /// A step is over after two minutes at the least and undecided after an hour.
 const LEAST_BLOCKS: u32 = 8;

@@ -44,11 +44,11 @@ pub struct Settings {
     pub kappa: Kappa,
     /// Waves in the comparison's counts: those that stable and candidate do not share.
     pub kappa_compare: Kappa,
-    /// What stands in for an unknown κ of the objective; at least 0.
+    /// What stands in for an unknown κ where a broken objective or health is proven; at least 0.
     pub assumed_kappa: f64,
-    /// What stands in for an unknown κ of the comparison; at least 0. Larger, because there the waves of both arms add
-    /// up, and because the comparison alone can roll back a candidate within its objective.
-    pub assumed_kappa_compare: f64,
+    /// What stands in for an unknown κ where a candidate within its objective is proven to be worse than stable; at
+    /// least 0. Larger: there nothing but the comparison speaks against it, and the waves of both arms add up.
+    pub assumed_kappa_guard: f64,
     /// The candidate may have this many times stable's share of bad requests; at least 1.
     pub tolerance: f64,
     /// Whether being worse than stable, beyond the tolerance but within the objective, is a breach by itself.
@@ -79,7 +79,7 @@ impl Settings {
             kappa: Kappa::Unknown,
             kappa_compare: Kappa::Unknown,
             assumed_kappa: 5.0,
-            assumed_kappa_compare: 12.5,
+            assumed_kappa_guard: 12.5,
             tolerance: 1.25,
             compare: true,
             past_limit: None,
@@ -93,7 +93,7 @@ impl Settings {
                 beta: 0.01,
                 leave_out: 2,
                 assumed_kappa: 10.0,
-                assumed_kappa_compare: 25.0,
+                assumed_kappa_guard: 25.0,
                 tolerance: 1.1,
                 ..balanced
             },
@@ -101,7 +101,7 @@ impl Settings {
                 alpha: 0.05,
                 beta: 0.1,
                 assumed_kappa: 1.0,
-                assumed_kappa_compare: 5.0,
+                assumed_kappa_guard: 5.0,
                 tolerance: 1.5,
                 ..balanced
             },
@@ -117,33 +117,26 @@ impl Settings {
 
     /// The same with what `history` says about waves: what stable did before the trial, block by block, all its pods
     /// together, for a candidate with `pods_ratio` times fewer pods. A history with few bad requests cannot tell waves
-    /// from chance (two in one minute of four hours look like a storm): it never says more than what is assumed without
-    /// any. Without a usable history as it is.
+    /// from chance (two in one minute of four hours look like a storm): it never says more than
+    /// [`Self::assumed_kappa`]. Without a usable history as it is.
     #[must_use]
     pub fn learned_from(self, history: Vec<Counts>, theta: f64, pods_ratio: f64) -> Self {
         let bad: f64 = history.iter().map(|block| block.bad).sum();
-        let most = |assumed: f64| if bad < FEW_EVENTS { assumed } else { f64::INFINITY };
+        let most = if bad < FEW_EVENTS { self.assumed_kappa } else { f64::INFINITY };
         let found = from_history(&[history], theta).map(|found| {
             let Dispersion { objective, comparison } = found.of_fewer_pods(pods_ratio);
-            Dispersion {
-                objective: objective.min(most(self.assumed_kappa)),
-                comparison: comparison.min(most(self.assumed_kappa_compare)),
-            }
+            Dispersion { objective: objective.min(most), comparison: comparison.min(most) }
         });
         self.with_dispersion(found)
     }
 
-    /// The same while stable's past is not answered yet: what stands in for both κ is four times as cautious as the
-    /// objective's, so that a rollback in that time is as safe as any later one even among waves that the preset's value
-    /// is too low for.
+    /// The same while stable's past is not answered yet: what stands in for κ is four times as cautious as without any,
+    /// so that a rollback in that time is as safe as any later one even among waves that the preset's value is too low
+    /// for.
     #[must_use]
     pub fn while_awaited(self) -> Self {
         let cautious = AWAITED * self.assumed_kappa;
-        Self {
-            assumed_kappa: cautious,
-            assumed_kappa_compare: cautious.max(self.assumed_kappa_compare),
-            ..self
-        }
+        Self { assumed_kappa: cautious, assumed_kappa_guard: cautious.max(self.assumed_kappa_guard), ..self }
     }
 
     /// The same with a comparison against what stable did before the trial: `bad` of `total` requests. As it is when
@@ -158,7 +151,7 @@ impl Settings {
     pub fn problem(&self) -> Option<&'static str> {
         let is_chance = |value: f64| value > 0.0 && value < 1.0;
         let is_kappa = |kappa| !matches!(kappa, Kappa::Known(value) if !is_waviness(value));
-        let are_assumed = [self.assumed_kappa, self.assumed_kappa_compare].into_iter().all(is_waviness);
+        let are_assumed = [self.assumed_kappa, self.assumed_kappa_guard].into_iter().all(is_waviness);
         if !is_chance(self.alpha) {
             Some("alpha must lie between 0% and 100%, both excluded")
         } else if !is_chance(self.beta) {
@@ -183,9 +176,15 @@ impl Settings {
         resolve(self.kappa, self.assumed_kappa)
     }
 
-    /// κ of the comparison's evidence.
+    /// κ of the comparison's evidence for blame and for a shared breach.
     pub fn comparison_kappa(&self) -> f64 {
-        resolve(self.kappa_compare, self.assumed_kappa_compare)
+        resolve(self.kappa_compare, self.assumed_kappa)
+    }
+
+    /// κ of the evidence that a candidate is worse than stable is, or was ([`Self::past_limit`]), whatever its objective.
+    pub fn guard_kappa(&self) -> f64 {
+        let known = if self.past_limit.is_some() { self.kappa } else { self.kappa_compare };
+        resolve(known, self.assumed_kappa_guard)
     }
 }
 
@@ -213,15 +212,24 @@ mod tests {
         }
     }
 
-    /// `make judge` shows why: with the objective's value for both, hostile noise rolls back more than alpha.
-    #[test]
-    fn an_unknown_comparison_is_judged_more_cautiously_than_an_unknown_objective() {
+    /// `make judge` shows why: with the objective's value, hostile noise at 1 000 requests/s rolls back more than alpha.
+    #[rstest]
+    #[case::stable(None)]
+    #[case::the_past(Some(0.01))]
+    fn what_is_only_worse_than_stable_is_judged_more_cautiously_while_nothing_is_known(
+        #[case] past_limit: Option<f64>,
+    ) {
         for word in [Sensitivity::Strict, Sensitivity::Balanced, Sensitivity::Relaxed] {
-            let settings = Settings::preset(word);
-            assert!(settings.comparison_kappa() >= 2.0 * settings.objective_kappa());
+            let settings = Settings { past_limit, ..Settings::preset(word) };
+            assert!(settings.guard_kappa() >= 2.0 * settings.objective_kappa());
             let awaited = settings.while_awaited();
-            assert!(awaited.comparison_kappa() >= settings.comparison_kappa());
-            assert!(awaited.objective_kappa() >= settings.objective_kappa());
+            assert!(awaited.guard_kappa() >= settings.guard_kappa());
+            assert!(awaited.comparison_kappa() > settings.comparison_kappa());
+            let (kappa, kappa_compare) = (Kappa::Known(0.5), Kappa::Known(0.7));
+            let known = Settings { kappa, kappa_compare, ..awaited };
+            let guard = if past_limit.is_some() { 0.5 } else { 0.7 };
+            assert_eq!((known.objective_kappa(), known.comparison_kappa()), (0.5, 0.7));
+            assert!((known.guard_kappa() - guard).abs() < f64::EPSILON);
         }
     }
 
@@ -245,7 +253,7 @@ mod tests {
     #[case::kappa(|s: &mut Settings| s.kappa = Kappa::Known(-1.0))]
     #[case::kappa_compare(|s: &mut Settings| s.kappa_compare = Kappa::Known(f64::NAN))]
     #[case::assumed(|s: &mut Settings| s.assumed_kappa = f64::INFINITY)]
-    #[case::assumed_compare(|s: &mut Settings| s.assumed_kappa_compare = -1.0)]
+    #[case::assumed_guard(|s: &mut Settings| s.assumed_kappa_guard = -1.0)]
     #[case::tolerance(|s: &mut Settings| s.tolerance = 0.9)]
     #[case::past_limit(|s: &mut Settings| s.past_limit = Some(1.0))]
     #[case::planned_blocks(|s: &mut Settings| s.planned_blocks = 0)]
