@@ -188,20 +188,20 @@ proptest! {
     }
 
     /// What decides goes without the largest burst, and a larger burst takes more of the later evidence with it
-    /// (docs/analysis.md, limit 6). But news never helps when it comes: not in the newest block.
+    /// (docs/analysis.md, limit 6). But news never helps when it comes: not in the newest block. (In the comparison a
+    /// bad request is a trial too, and may be the one from which on a burst is taken out as a whole: there the untrimmed
+    /// evidence alone never falls.)
     #[test]
-    fn one_more_bad_request_in_the_newest_block_never_lowers_what_decides(blocks in traffic()) {
+    fn one_more_bad_request_in_the_newest_block_never_speaks_for_the_candidate(
+        blocks in traffic(), kappa in 0.0..10.0,
+    ) {
         let mut worse = blocks.clone();
         let newest = worse.last_mut().unwrap();
         let counts = newest.candidate.unwrap();
         newest.candidate = Some(Counts::exact((counts.bad + 1.0).min(counts.total), counts.total));
-        let (before, after) = (judged(&blocks, &settings(0.0)), judged(&worse, &settings(0.0)));
-        let (before, after) = (before.evidence(), after.evidence());
-        prop_assert!(after.objective >= before.objective - 1e-9);
-        prop_assert!(after.blame >= before.blame - 1e-9);
-        prop_assert!(after.guard >= before.guard - 1e-9);
-        prop_assert!(after.combined >= before.combined - 1e-9);
-        prop_assert!(after.health <= before.health + 1e-9);
+        let (before, after) = (judged(&blocks, &settings(kappa)), judged(&worse, &settings(kappa)));
+        prop_assert!(after.evidence().objective >= before.evidence().objective - 1e-9);
+        prop_assert!(after.evidence().health <= before.evidence().health + 1e-9);
     }
 
     #[test]
