@@ -60,8 +60,9 @@ up:  ## the cluster, with this build's image in it
 	$(CLUSTER) up
 	$(CLUSTER) image seatrial $(BINARY)
 
-judge:  ## thousands of simulated rollouts through the judge, beside other rules; ends in target/judge/report.json
-	cargo bench --locked --profile simulation --bench judge -- --run
+judge:  ## thousands of simulated rollouts through the judge, beside other rules; ends in target/judge/report.json; SEED=7 plays others
+	cargo run --locked --release --manifest-path benches/judge/Cargo.toml --target-dir target/judge/build -- \
+		--run --seed $(or $(SEED),0)
 
 SEQUENCES ?= 5000
 conformance:  ## the simulation's API server beside a real one, over random requests; SEED=7 SEQUENCES=1 tells one in full

@@ -3,6 +3,7 @@
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
+use super::bounds::{Bound, upper_bound};
 use super::world::Scenario;
 
 /// One rule in one scenario at one rate of traffic.
@@ -14,6 +15,8 @@ pub struct Cell {
     pub rps: f64,
     /// Simulated rollouts.
     pub runs: usize,
+    /// How many of them were rolled back (for promotions: promoted).
+    pub events: u32,
     /// Share of them that was rolled back (for promotions: promoted).
     pub share: f64,
     /// Median seconds until then, counted from the fault; `None` if fewer than half were.
@@ -22,21 +25,15 @@ pub struct Cell {
     pub bad_served: f64,
 }
 
-/// One bound that issue and documentation promise.
-#[derive(Clone, Debug)]
-pub struct Bound {
-    /// What is promised.
-    pub claim: String,
-    /// The most it may be.
-    pub at_most: f64,
-    /// What it was; not a number never holds.
-    pub measured: f64,
-}
+impl Cell {
+    /// The largest share that so few events do not rule out, see [`upper_bound`].
+    pub fn upper(&self) -> f64 {
+        u32::try_from(self.runs).map_or(1.0, |runs| upper_bound(self.events, runs))
+    }
 
-impl Bound {
-    /// Whether the promise holds.
-    pub fn holds(&self) -> bool {
-        self.measured <= self.at_most
+    /// That this share is at most so much, as something that the runs must show.
+    pub fn bound(&self, claim: String, at_most: f64) -> Bound {
+        Bound { claim, at_most, measured: self.share, upper: Some(self.upper()), runs: self.runs }
     }
 }
 
@@ -45,8 +42,8 @@ pub fn to_json(scenario: &Scenario, cells: &[Cell]) -> Value {
     let cells: Vec<Value> = cells
         .iter()
         .map(|cell| {
-            json!({"rule": cell.rule, "rps": cell.rps, "runs": cell.runs, "share": cell.share,
-                   "medianSeconds": cell.median, "badServed": cell.bad_served})
+            json!({"rule": cell.rule, "rps": cell.rps, "runs": cell.runs, "events": cell.events,
+                   "share": cell.share, "upperBound95": cell.upper(), "medianSeconds": cell.median, "badServed": cell.bad_served})
         })
         .collect();
     json!({"name": scenario.name, "about": scenario.about, "cells": cells})
@@ -54,12 +51,14 @@ pub fn to_json(scenario: &Scenario, cells: &[Cell]) -> Value {
 
 /// One kind of A/B test as JSON.
 pub fn variants_to_json(about: &str, cell: &Cell) -> Value {
-    json!({"name": "A/B", "about": about, "runs": cell.runs, "share": cell.share, "medianHours": cell.median})
+    json!({"name": "A/B", "about": about, "runs": cell.runs, "share": cell.share, "upperBound95": cell.upper(),
+           "medianHours": cell.median})
 }
 
 /// One bound as JSON.
 pub fn bound_to_json(bound: &Bound) -> Value {
-    json!({"claim": bound.claim, "atMost": bound.at_most, "measured": bound.measured, "holds": bound.holds()})
+    json!({"claim": bound.claim, "atMost": bound.at_most, "measured": bound.measured, "upperBound95": bound.upper,
+           "runs": bound.runs, "holds": bound.holds()})
 }
 
 /// One scenario as a table: rules down, rates across.
@@ -87,15 +86,22 @@ pub fn to_table(scenario: &Scenario, cells: &[Cell], show: fn(&Cell) -> String) 
 /// All bounds as a table.
 pub fn bounds_to_table(bounds: &[Bound]) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(["promise", "at most", "measured", ""]);
+    let header = ["promise", "at most", "measured", "95 % upper bound", "runs", ""];
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
     for bound in bounds {
-        let word = if bound.holds() { "holds" } else { "BROKEN" };
+        let number = |value: f64| match bound.upper {
+            Some(_) => format!("{:.3} %", 100.0 * value),
+            None => format!("{value:.0} s"),
+        };
         table.add_row([
             bound.claim.clone(),
-            format!("{:.4}", bound.at_most),
-            format!("{:.4}", bound.measured),
-            word.to_owned(),
+            number(bound.at_most),
+            number(bound.measured),
+            bound.upper.map_or_else(|| "-".to_owned(), number),
+            bound.runs.to_string(),
+            if bound.holds() { "holds" } else { "BROKEN" }.to_owned(),
         ]);
     }
-    format!("{table}\n")
+    let broken = bounds.iter().filter(|bound| !bound.holds()).count();
+    format!("{table}\n{} promises, {broken} broken\n", bounds.len())
 }

@@ -52,12 +52,22 @@ pub fn ours(scenario: &Scenario, settings: &Settings, moments: &[Moment]) -> Out
 }
 
 /// Our judge where the answers about stable's past come after so many blocks: cautious until then, then judged again.
-pub fn ours_late(scenario: &Scenario, settings: &Settings, moments: &[Moment], late: usize) -> Outcome {
-    let unknown = Settings { kappa: Kappa::Unknown, kappa_compare: Kappa::Unknown, ..*settings };
-    let (cautious, known) =
-        (ours(scenario, &unknown.while_awaited(), &moments[..late]), || ours(scenario, settings, moments));
+/// `known`: what it does when it knows them from the beginning.
+pub fn ours_late(
+    scenario: &Scenario,
+    settings: &Settings,
+    moments: &[Moment],
+    late: usize,
+    known: Outcome,
+) -> Outcome {
+    let cautious = ours(scenario, &unknown(settings).while_awaited(), &moments[..late]);
     let learned = f64::from(u32::try_from(late).ok()?) * BLOCK_SECONDS + SETTLE;
-    cautious.or_else(|| known().map(|at| at.max(learned)))
+    cautious.or_else(|| known.map(|at| at.max(learned)))
+}
+
+/// The settings without what was learned from stable's past.
+pub fn unknown(settings: &Settings) -> Settings {
+    Settings { kappa: Kappa::Unknown, kappa_compare: Kappa::Unknown, ..*settings }
 }
 
 /// The settings with which a candidate is compared with stable's last day instead of its present.

@@ -122,29 +122,47 @@ pub fn together(history: &[Vec<Counts>]) -> Vec<Counts> {
 
 /// One hour of a rollout.
 pub fn rollout(rng: &mut Rng, scenario: &Scenario, rps: f64) -> Vec<Moment> {
-    let mut weather = Weather::new(rng, scenario);
+    let mut traffic = Live::new(rng, scenario, rps);
     let incident = rng.usize(0..BLOCKS - 12);
     (0..BLOCKS)
         .map(|block| {
-            let step = block / BLOCKS_PER_STEP;
-            let weight = WEIGHTS[step];
-            let everybody =
-                if scenario.incident && (incident..incident + 12).contains(&block) { 0.03 } else { 0.0 };
-            let base = scenario.base * weather.shared.next(rng);
-            let hit = burst(rng, scenario);
-            let mut stable = Counts::exact(0.0, 0.0);
-            for (group, noise) in weather.stable.iter_mut().enumerate() {
-                let rate = base * noise.next(rng) + everybody + extra(hit == Some(Hit::Half(group / 2)));
-                stable = sum(stable, requests(rng, rps * BLOCK_SECONDS * (1.0 - weight) / 4.0, rate));
-            }
+            let during = scenario.incident && (incident..incident + 12).contains(&block);
             let factor = if block >= scenario.since { scenario.factor } else { 1.0 };
-            let own = base * weather.candidate.next(rng) * factor + everybody;
-            let all = rps * BLOCK_SECONDS * weight;
-            let candidate = requests(rng, all, own + extra(hit == Some(Hit::Candidate)));
-            let twin = base * weather.twin.next(rng) + everybody + extra(hit == Some(Hit::Half(0)));
-            Moment { step, candidate, stable, twin: requests(rng, all, twin) }
+            traffic.block(rng, block / BLOCKS_PER_STEP, factor, if during { 0.03 } else { 0.0 })
         })
         .collect()
+}
+
+/// Requests to both versions, block after block.
+pub struct Live<'a> {
+    weather: Weather,
+    scenario: &'a Scenario,
+    rps: f64,
+}
+
+impl<'a> Live<'a> {
+    /// Before the first block.
+    pub fn new(rng: &mut Rng, scenario: &'a Scenario, rps: f64) -> Self {
+        Self { weather: Weather::new(rng, scenario), scenario, rps }
+    }
+
+    /// The next block at the weight of `step`: the candidate has `factor` times the bad requests, and `everybody` as
+    /// many more as an incident makes.
+    pub fn block(&mut self, rng: &mut Rng, step: usize, factor: f64, everybody: f64) -> Moment {
+        let (scenario, weather) = (self.scenario, &mut self.weather);
+        let (all, weight) = (self.rps * BLOCK_SECONDS, WEIGHTS[step.min(WEIGHTS.len() - 1)]);
+        let base = scenario.base * weather.shared.next(rng);
+        let hit = burst(rng, scenario);
+        let mut stable = Counts::exact(0.0, 0.0);
+        for (group, noise) in weather.stable.iter_mut().enumerate() {
+            let rate = base * noise.next(rng) + everybody + extra(hit == Some(Hit::Half(group / 2)));
+            stable = sum(stable, requests(rng, all * (1.0 - weight) / 4.0, rate));
+        }
+        let own = base * weather.candidate.next(rng) * factor + everybody;
+        let candidate = requests(rng, all * weight, own + extra(hit == Some(Hit::Candidate)));
+        let twin = base * weather.twin.next(rng) + everybody + extra(hit == Some(Hit::Half(0)));
+        Moment { step, candidate, stable, twin: requests(rng, all * weight, twin) }
+    }
 }
 
 fn extra(burst: bool) -> f64 {
@@ -241,19 +259,24 @@ pub const FAULTS: [Scenario; 8] = [
     Scenario { name: "A8", about: "50 % errors", factor: 500.0, ..CALM },
 ];
 
-/// Candidates beyond their objective that must not be promoted, and a healthy one that should be.
-pub const PROMOTIONS: [Scenario; 4] = [
-    Scenario { name: "P0", about: "healthy, objective 1 %", limit: 0.01, ..CALM },
+/// Candidates beyond their objective that must not be promoted, and healthy ones that should be.
+pub const PROMOTIONS: [Scenario; 6] = [
+    Scenario { name: "P0", about: "healthy, objective 99 %", limit: 0.01, ..CALM },
     Scenario { name: "P1", about: "exactly at the objective", base: 0.003, ..CALM },
     Scenario { name: "P2", about: "1.5x the objective", base: 0.0045, ..CALM },
     Scenario { name: "P3", about: "3x the objective", base: 0.009, ..CALM },
+    Scenario {
+        name: "P4",
+        about: "at the objective on average, noise of each group, sd 0.7, 5 min",
+        base: 0.003,
+        own: (0.7, 300.0),
+        ..CALM
+    },
+    Scenario {
+        name: "P5",
+        about: "at the objective on average, shared noise, sd 0.7, 2 min",
+        base: 0.003,
+        shared: (0.7, 120.0),
+        ..CALM
+    },
 ];
-
-/// Blocks of one step of a promotion as they come: stable at `base` too, so that only the objective speaks.
-pub fn block_at(rng: &mut Rng, scenario: &Scenario, rps: f64, step: usize) -> Moment {
-    let weight = WEIGHTS[step.min(WEIGHTS.len() - 1)];
-    let all = rps * BLOCK_SECONDS;
-    let candidate = requests(rng, all * weight, scenario.base);
-    let stable = requests(rng, all * (1.0 - weight), scenario.base);
-    Moment { step, candidate, stable, twin: stable }
-}

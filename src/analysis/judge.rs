@@ -137,12 +137,7 @@ impl SloJudge {
     }
 
     fn speaking(&self, events: f64, counts: Counts) -> Observation {
-        self.at_limit(self.theta, events, counts)
-    }
-
-    fn at_limit(&self, theta: f64, events: f64, counts: Counts) -> Observation {
-        let eta = tempering(self.settings.objective_kappa(), theta * counts.total);
-        Observation { events, trials: counts.total, theta, eta }
+        at_limit(self.theta, self.settings.objective_kappa(), events, counts)
     }
 
     fn fold_comparison(&mut self, block: &Block, arms: Option<(Counts, Counts)>) {
@@ -150,21 +145,21 @@ impl SloJudge {
         if let Some((_, stable)) = comparable {
             self.of_stable.add(stable);
         }
-        let kappa = self.settings.comparison_kappa();
-        let at = |tolerance: f64| {
+        let (kappa, cautious) = (self.settings.comparison_kappa(), self.settings.guard_kappa());
+        let at = |tolerance: f64, kappa: f64| {
             comparable.map_or(Observation::NOTHING, |(candidate, stable)| {
                 compare::observation(candidate, stable, tolerance, kappa)
             })
         };
-        self.blame.fold(at(1.0));
+        self.blame.fold(at(1.0, kappa));
         if self.objective.trimmed() <= 0.0 {
             self.likeness = PassProcess::default();
         } else if comparable.is_some() {
-            self.likeness.fold(at(RULED_OUT));
+            self.likeness.fold(at(RULED_OUT, kappa));
         }
         self.guard.fold(match (self.settings.past_limit, block.candidate.and_then(Counts::checked)) {
-            (None, _) => at(self.settings.tolerance),
-            (Some(limit), Some(counts)) => self.at_limit(limit, counts.bad, counts),
+            (None, _) => at(self.settings.tolerance, cautious),
+            (Some(limit), Some(counts)) => at_limit(limit, cautious, counts.bad, counts),
             (Some(_), None) => Observation::NOTHING,
         });
     }
@@ -294,6 +289,10 @@ impl SloJudge {
         let gross = (least_requests(self.theta, self.settings.alpha) - of_step.total).max(0.0).ceil();
         Some(missing.max(gross))
     }
+}
+
+fn at_limit(theta: f64, kappa: f64, events: f64, counts: Counts) -> Observation {
+    Observation { events, trials: counts.total, theta, eta: tempering(kappa, theta * counts.total) }
 }
 
 impl Tally {

@@ -27,7 +27,7 @@ pub enum Sensitivity {
 pub enum Kappa {
     /// Measured on stable's history or set by the user; at least 0.
     Known(f64),
-    /// Not known: [`Settings::assumed_kappa`] stands in.
+    /// Not known: what the settings assume stands in.
     Unknown,
 }
 
@@ -44,8 +44,11 @@ pub struct Settings {
     pub kappa: Kappa,
     /// Waves in the comparison's counts: those that stable and candidate do not share.
     pub kappa_compare: Kappa,
-    /// What stands in for an unknown κ; at least 0.
+    /// What stands in for an unknown κ where a broken objective or health is proven; at least 0.
     pub assumed_kappa: f64,
+    /// What stands in for an unknown κ where a candidate within its objective is proven to be worse than stable; at
+    /// least 0. Larger: there nothing but the comparison speaks against it, and the waves of both arms add up.
+    pub assumed_kappa_guard: f64,
     /// The candidate may have this many times stable's share of bad requests; at least 1.
     pub tolerance: f64,
     /// Whether being worse than stable, beyond the tolerance but within the objective, is a breach by itself.
@@ -76,6 +79,7 @@ impl Settings {
             kappa: Kappa::Unknown,
             kappa_compare: Kappa::Unknown,
             assumed_kappa: 5.0,
+            assumed_kappa_guard: 12.5,
             tolerance: 1.25,
             compare: true,
             past_limit: None,
@@ -89,12 +93,18 @@ impl Settings {
                 beta: 0.01,
                 leave_out: 2,
                 assumed_kappa: 10.0,
+                assumed_kappa_guard: 25.0,
                 tolerance: 1.1,
                 ..balanced
             },
-            Sensitivity::Relaxed => {
-                Self { alpha: 0.05, beta: 0.1, assumed_kappa: 1.0, tolerance: 1.5, ..balanced }
-            }
+            Sensitivity::Relaxed => Self {
+                alpha: 0.05,
+                beta: 0.1,
+                assumed_kappa: 1.0,
+                assumed_kappa_guard: 5.0,
+                tolerance: 1.5,
+                ..balanced
+            },
         }
     }
 
@@ -120,11 +130,13 @@ impl Settings {
         self.with_dispersion(found)
     }
 
-    /// The same while stable's past is not answered yet: what stands in for κ is four times as cautious, so that a
-    /// rollback in that time is as safe as any later one even among waves that the preset's value is too low for.
+    /// The same while stable's past is not answered yet: what stands in for κ is four times as cautious as without any,
+    /// so that a rollback in that time is as safe as any later one even among waves that the preset's value is too low
+    /// for.
     #[must_use]
     pub fn while_awaited(self) -> Self {
-        Self { assumed_kappa: AWAITED * self.assumed_kappa, ..self }
+        let cautious = AWAITED * self.assumed_kappa;
+        Self { assumed_kappa: cautious, assumed_kappa_guard: cautious.max(self.assumed_kappa_guard), ..self }
     }
 
     /// The same with a comparison against what stable did before the trial: `bad` of `total` requests. As it is when
@@ -139,13 +151,14 @@ impl Settings {
     pub fn problem(&self) -> Option<&'static str> {
         let is_chance = |value: f64| value > 0.0 && value < 1.0;
         let is_kappa = |kappa| !matches!(kappa, Kappa::Known(value) if !is_waviness(value));
+        let are_assumed = [self.assumed_kappa, self.assumed_kappa_guard].into_iter().all(is_waviness);
         if !is_chance(self.alpha) {
             Some("alpha must lie between 0% and 100%, both excluded")
         } else if !is_chance(self.beta) {
             Some("beta must lie between 0% and 100%, both excluded")
         } else if self.leave_out > super::eprocess::MOST_LEFT_OUT {
             Some("at most 5 bursts can be left out")
-        } else if !is_kappa(self.kappa) || !is_kappa(self.kappa_compare) || !is_waviness(self.assumed_kappa) {
+        } else if !is_kappa(self.kappa) || !is_kappa(self.kappa_compare) || !are_assumed {
             Some("kappa must be a number from 0 to 1000000")
         } else if !(self.tolerance >= 1.0 && self.tolerance <= 1000.0) {
             Some("the tolerance must be a factor from 1 to 1000")
@@ -160,19 +173,25 @@ impl Settings {
 
     /// κ of the objective's evidence.
     pub fn objective_kappa(&self) -> f64 {
-        self.resolve(self.kappa)
+        resolve(self.kappa, self.assumed_kappa)
     }
 
-    /// κ of the comparison's evidence.
+    /// κ of the comparison's evidence for blame and for a shared breach.
     pub fn comparison_kappa(&self) -> f64 {
-        self.resolve(self.kappa_compare)
+        resolve(self.kappa_compare, self.assumed_kappa)
     }
 
-    fn resolve(&self, kappa: Kappa) -> f64 {
-        match kappa {
-            Kappa::Known(value) => value,
-            Kappa::Unknown => self.assumed_kappa,
-        }
+    /// κ of the evidence that a candidate is worse than stable is, or was ([`Self::past_limit`]), whatever its objective.
+    pub fn guard_kappa(&self) -> f64 {
+        let known = if self.past_limit.is_some() { self.kappa } else { self.kappa_compare };
+        resolve(known, self.assumed_kappa_guard)
+    }
+}
+
+fn resolve(kappa: Kappa, assumed: f64) -> f64 {
+    match kappa {
+        Kappa::Known(value) => value,
+        Kappa::Unknown => assumed,
     }
 }
 
@@ -193,6 +212,39 @@ mod tests {
         }
     }
 
+    /// `make judge` shows why: with the objective's value, hostile noise at 1 000 requests/s rolls back more than alpha.
+    #[rstest]
+    #[case::stable(None)]
+    #[case::the_past(Some(0.01))]
+    fn what_is_only_worse_than_stable_is_judged_more_cautiously_while_nothing_is_known(
+        #[case] past_limit: Option<f64>,
+    ) {
+        for word in [Sensitivity::Strict, Sensitivity::Balanced, Sensitivity::Relaxed] {
+            let settings = Settings { past_limit, ..Settings::preset(word) };
+            assert!(settings.guard_kappa() >= 2.0 * settings.objective_kappa());
+            let awaited = settings.while_awaited();
+            assert!(awaited.guard_kappa() >= settings.guard_kappa());
+            assert!(awaited.comparison_kappa() > settings.comparison_kappa());
+            let (kappa, kappa_compare) = (Kappa::Known(0.5), Kappa::Known(0.7));
+            let known = Settings { kappa, kappa_compare, ..awaited };
+            let guard = if past_limit.is_some() { 0.5 } else { 0.7 };
+            assert_eq!((known.objective_kappa(), known.comparison_kappa()), (0.5, 0.7));
+            assert!((known.guard_kappa() - guard).abs() < f64::EPSILON);
+        }
+    }
+
+    #[test]
+    fn a_history_with_few_errors_says_no_more_than_none() {
+        // Two errors in one block of four hours: measured, it would be a storm.
+        let mut history = vec![Counts::exact(0.0, 100.0); 960];
+        history[400] = Counts::exact(2.0, 100.0);
+        let settings = Settings::default();
+        let learned = settings.learned_from(history, 0.01, 4.0);
+        assert!(learned.kappa != Kappa::Unknown, "it is long enough");
+        assert!(learned.objective_kappa() <= settings.objective_kappa());
+        assert!(learned.comparison_kappa() <= settings.comparison_kappa());
+    }
+
     #[rstest]
     #[case::alpha(|s: &mut Settings| s.alpha = 0.0)]
     #[case::alpha_nan(|s: &mut Settings| s.alpha = f64::NAN)]
@@ -200,6 +252,8 @@ mod tests {
     #[case::leave_out(|s: &mut Settings| s.leave_out = 6)]
     #[case::kappa(|s: &mut Settings| s.kappa = Kappa::Known(-1.0))]
     #[case::kappa_compare(|s: &mut Settings| s.kappa_compare = Kappa::Known(f64::NAN))]
+    #[case::assumed(|s: &mut Settings| s.assumed_kappa = f64::INFINITY)]
+    #[case::assumed_guard(|s: &mut Settings| s.assumed_kappa_guard = -1.0)]
     #[case::tolerance(|s: &mut Settings| s.tolerance = 0.9)]
     #[case::past_limit(|s: &mut Settings| s.past_limit = Some(1.0))]
     #[case::planned_blocks(|s: &mut Settings| s.planned_blocks = 0)]

@@ -49,6 +49,7 @@ enum Verdict {
     Undecided,
     Pass,
     Fail,
+    Shared,
     Blind,
 }
 
@@ -77,7 +78,7 @@ fn split_spec() -> TrafficSplitSpec {
             {"weight": "10%", "bake": "5s", "maxDuration": "60s"},
             {"weight": "50%", "bake": "5s", "maxDuration": "60s", "approval": "Required"}]}},
         "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
-        "analysis": {"holdBudget": "20s"}
+        "analysis": {"holdBudget": "20s", "sharedBreachTimeout": "10s"}
     }))
     .unwrap()
 }
@@ -165,6 +166,7 @@ impl World {
             Verdict::Undecided => VerdictWord::Undecided,
             Verdict::Pass => VerdictWord::Pass,
             Verdict::Fail => VerdictWord::Fail,
+            Verdict::Shared => VerdictWord::Shared,
             Verdict::Blind => VerdictWord::Unobservable,
         };
         let name = "availability".to_owned();
@@ -180,8 +182,8 @@ impl World {
                 message: String::new(),
             }],
             breach: (self.verdict == Verdict::Fail && has_weight)
-                .then(|| ProvenBreach { slo: name, message: "bad".to_owned() }),
-            shared: None,
+                .then(|| ProvenBreach { slo: name.clone(), message: "bad".to_owned() }),
+            shared: (self.verdict == Verdict::Shared && has_weight).then_some(name),
             pass: self.verdict == Verdict::Pass && begun,
             baked: Duration::from_secs(if self.baked && begun { 3600 } else { 0 }),
             observability: if self.verdict == Verdict::Blind {
@@ -303,6 +305,12 @@ impl World {
                 assert!(holds, "S7: {revision} rises in {:?}", self.status.phase);
             }
         }
+        let index = |world: &World| world.status.step.as_ref().map_or(-1, |s| s.index);
+        if self.verdict == Verdict::Shared && self.requests.is_empty() {
+            let same = self.status.candidate_revision == before.status.candidate_revision;
+            let risen = same && before.status.step.is_some() && index(self) > index(before);
+            assert!(!risen, "step {} begins although a breach is shared", index(self));
+        }
         for (revision, (desired, _)) in &before.workloads {
             let (now, _) = self.workloads.get(revision).copied().unwrap_or((0, 0));
             if now < *desired {
@@ -406,7 +414,9 @@ fn walk(value: &mut Value, age: &impl Fn(&str) -> Option<String>) {
 fn events(world: &World) -> Vec<Event> {
     let mut all = vec![Event::Run(usize::MAX), Event::Run(1), Event::Run(2), Event::Stale];
     all.extend([Event::Ready("a"), Event::Ready("b"), Event::Lost("b"), Event::Accept]);
-    all.extend([Verdict::Pass, Verdict::Fail, Verdict::Undecided, Verdict::Blind].map(Event::Judge));
+    all.extend(
+        [Verdict::Pass, Verdict::Fail, Verdict::Shared, Verdict::Undecided, Verdict::Blind].map(Event::Judge),
+    );
     all.extend([Event::Wait(6), Event::Wait(110), Event::Want("b"), Event::Want("a"), Event::Want("c")]);
     if world.requests.is_empty() {
         all.extend(["approve", "abort", "pause", "promote"].map(Event::Ask));
@@ -458,7 +468,7 @@ fn every_phase_survives_crashes_and_stale_views() {
     let mut ends = BTreeMap::new();
     let mut queue = VecDeque::from([(start.clone(), start, 0)]);
     // Seeds from the middle of a rollout: breadth first from the beginning alone would spend itself on the start.
-    for prefix in prefixes().into_iter().chain(rolled_back()) {
+    for prefix in prefixes().into_iter().chain(rolled_back()).chain(shared()) {
         let (before, world) = prefix;
         if seen.insert(world.key()) {
             queue.push_back((before, world, depth - 4));
@@ -519,22 +529,33 @@ fn prefixes() -> Vec<(World, World)> {
 
 /// The same rollout with a breach at its first step.
 fn rolled_back() -> Vec<(World, World)> {
+    let run = || Event::Run(usize::MAX);
+    at_first_step([Event::Judge(Verdict::Fail), run(), Event::Accept, run(), Event::Wait(9), run(), run()])
+}
+
+/// The same rollout with a breach that stable shares, for longer than it is held.
+fn shared() -> Vec<(World, World)> {
+    let run = || Event::Run(usize::MAX);
+    at_first_step([
+        Event::Judge(Verdict::Shared),
+        run(),
+        Event::Wait(6),
+        run(),
+        Event::Wait(6),
+        run(),
+        Event::Judge(Verdict::Undecided),
+    ])
+}
+
+/// The rollout that goes well as far as its first step, and from there on these events.
+fn at_first_step<const N: usize>(events: [Event; N]) -> Vec<(World, World)> {
     let begun = |(_, world): &(World, World)| {
         world.status.phase == Phase::Progressing
             && world.status.step.as_ref().is_some_and(|s| !s.starts.is_empty())
     };
     let (_, mut world) = prefixes().into_iter().find(begun).unwrap();
-    let run = Event::Run(usize::MAX);
     let mut all = vec![];
-    for event in [
-        Event::Judge(Verdict::Fail),
-        run.clone(),
-        Event::Accept,
-        run.clone(),
-        Event::Wait(9),
-        run.clone(),
-        run,
-    ] {
+    for event in events {
         let before = world.clone();
         world.happen(&event, &before.clone());
         all.push((before, world.clone()));
@@ -555,6 +576,19 @@ fn a_rejected_revision_is_not_tried_again() {
     assert_eq!(settles(&world), Phase::RolledBack, "setting the spec back and forth does not help");
     world.requests.insert("request.seatrial.dev/retry".to_owned(), json!({"revision": "b"}).to_string());
     assert_eq!(settles(&world), Phase::Stable, "a retry does");
+}
+
+#[test]
+fn a_shared_breach_is_held_at_its_weight_and_then_waits_for_a_person() {
+    let states = shared();
+    let (_, held) = &states[3];
+    assert_eq!(held.status.phase, Phase::Progressing, "{:?}", held.status);
+    assert!(held.status.step.as_ref().unwrap().shared_since.is_some(), "{:?}", held.status);
+    assert_eq!(held.route.as_ref().unwrap().1["b"], 1_000);
+    let (_, paused) = states.last().unwrap();
+    assert_eq!(paused.status.phase, Phase::Paused, "{:?}", paused.status);
+    assert_eq!(paused.route.as_ref().unwrap().1["b"], 1_000, "held, not taken back");
+    assert_eq!(settles(paused), Phase::Stable, "a person resumes it");
 }
 
 #[test]

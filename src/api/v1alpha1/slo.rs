@@ -144,7 +144,8 @@ pub struct Analysis {
     #[schemars(range(min = 0, max = 5))]
     pub ignored_bursts: Option<i32>,
     /// Kappa: how much the error rate varies by itself; `"0"` means that requests fail independently. Absent: learned
-    /// from the stable revision's history, else 10, 5, 1 by preset. Refused outside 0..=100.
+    /// from the stable revision's history, else 10, 5, 1 by preset (25, 12.5, 5 for what is worse
+    /// than stable but within its objective). Refused outside 0..=100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), regex(pattern = r"^([0-9]{1,2}(\.[0-9]{1,4})?|100)$"))]
     pub dispersion: Option<String>,

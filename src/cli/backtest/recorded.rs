@@ -51,7 +51,12 @@ pub(super) fn read(lines: impl BufRead) -> Result<Vec<(Timestamp, Block)>, ReadF
 }
 
 fn parse(text: &str, previous: Option<&(Timestamp, Block)>) -> Result<(Timestamp, Block), String> {
-    let line: Line = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    // The number of the line is the file's; serde knows this one only.
+    let problem = |error: serde_json::Error| error.to_string().replace(" at line 1 column ", " at column ");
+    let line: Line = serde_json::from_str(text).map_err(problem)?;
+    if line.step.is_some_and(|step| step < 0) {
+        return Err("step must be 0 or more".to_owned());
+    }
     if previous.is_some_and(|(before, _)| line.t <= *before) {
         return Err(format!("t must be later than in the line before, not {}", line.t));
     }
