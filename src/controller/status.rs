@@ -28,7 +28,9 @@ use crate::{
 };
 
 impl Controller {
-    /// Writes a model's status if it differs. A conflict means that somebody knows more: nothing after it is done.
+    /// Writes a model's status if it differs; whether that changed anything. It does not where the CRD is of an earlier
+    /// release and drops what is new: looking again at once would go on for ever. A conflict means that somebody knows more:
+    /// nothing after it is done.
     pub async fn write_status(
         &self,
         client: &Client,
@@ -60,8 +62,9 @@ impl Controller {
         let written = api.replace_status(name, &params(), &body).await;
         let written =
             written.map_err(Error::api(format!("write status of ModelDeployment {namespace}/{name}")))?;
+        let changed = written.resource_version() != model.object.resource_version();
         self.cache_mut().models.put(DeserializeGuard(Ok(pruned(written))));
-        Ok(true)
+        Ok(changed)
     }
 
     /// Writes the `TrafficSplit`'s status if it differs.
@@ -129,12 +132,14 @@ impl Controller {
             status.writer_epoch = self.epoch();
         }
         let (namespace, name) = (body.namespace().unwrap_or_default(), body.name_any());
+        let before = body.resource_version();
         let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
         let written = api.replace_status(&name, &params(), &body).await;
         let written =
             written.map_err(Error::api(format!("write status of TrafficSplit {namespace}/{name}")))?;
+        let changed = written.resource_version() != before;
         self.cache_mut().splits.put(DeserializeGuard(Ok(pruned(written))));
-        Ok(true)
+        Ok(changed)
     }
 
     /// A stored object that this release cannot read (it was stored before a rule existed): a condition says which field,
