@@ -1,6 +1,6 @@
 //! A plan carried out: each write in order, and none for what is so already.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use kube::{
@@ -92,7 +92,7 @@ impl Controller {
         if model.revisions.iter().any(|r| r.name_any() == revision) {
             return Ok(false);
         }
-        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
         let number = model.revisions.iter().map(|r| r.revision).max().unwrap_or(0) + 1;
         let desired = workload::controller_revision(&owner, &snapshot, number);
@@ -137,7 +137,7 @@ impl Controller {
         stable: bool,
     ) -> Result<bool, Error> {
         let Some(model) = model_of(found, model) else { return Ok(false) };
-        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
         let desired = if stable {
             workload::stable_service(&owner, &snapshot)
@@ -157,7 +157,7 @@ impl Controller {
         replicas: i32,
     ) -> Result<bool, Error> {
         let Some(model) = model_of(found, model) else { return Ok(false) };
-        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
         let desired = workload::deployment(&owner, &snapshot, replicas);
         let live = model.deployments.iter().find(|d| d.name_any() == revision);
@@ -204,12 +204,17 @@ impl Controller {
     {
         let (namespace, name) = (desired.namespace().unwrap_or_default(), desired.name_any());
         let kind = K::kind(&()).into_owned();
+        let is_so = |live: &K| {
+            let mut left =
+                splits(live.meta()).filter(|uid| !splits(desired.meta()).any(|other| other == *uid));
+            left.next().is_none() && covers(&json(live), &json(desired))
+        };
+        let is_so = |live: &K| self.known.is_so(live.meta(), desired, || is_so(live));
+        if kind != "HTTPRoute" && live.is_some_and(is_so) {
+            return Ok(false);
+        }
         let mut body = json(desired);
         if let Some(live) = live {
-            let split_left = splits(live.meta()).any(|uid| !splits(desired.meta()).any(|other| other == uid));
-            if kind != "HTTPRoute" && covers(&json(live), &body) && !split_left {
-                return Ok(false);
-            }
             let open = [(Mutant::UnguardedRoute, "HTTPRoute"), (Mutant::UnguardedScale, "Deployment")];
             if guarded && !open.iter().any(|(mutant, of)| on(*mutant) && *of == kind) {
                 body["metadata"]["uid"] = Value::from(live.uid());
@@ -228,6 +233,22 @@ impl Controller {
         tracing::debug!(%kind, %namespace, %name, "applied");
         table(&mut self.cache_mut()).put(pruned(applied));
         Ok(true)
+    }
+
+    /// The stored snapshot of a revision, or the one that the spec gives at first sight.
+    fn snapshot(&self, model: &FoundModel, revision: &str) -> Option<Arc<Snapshot>> {
+        let name = model.object.name_any();
+        let fresh = || revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok();
+        let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
+        if on(Mutant::TemplateCopied) && stable == Some(revision) {
+            return Some(Arc::new(Snapshot { revision: revision.to_owned(), ..fresh()? }));
+        }
+        if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
+            return self.known.snapshot(stored)
+                .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
+                .ok();
+        }
+        fresh().filter(|fresh| fresh.revision == revision).map(Arc::new)
     }
 
     /// Whether an object of that name exists that is not ours. Asked before something is made.
@@ -352,24 +373,6 @@ fn keep_parents(desired: &mut HTTPRoute, live: &HTTPRoute) {
 
 fn model_of<'a>(found: &'a Found, name: &str) -> Option<&'a FoundModel> {
     found.models.iter().find(|m| m.object.name_any() == name)
-}
-
-/// The stored snapshot of a revision, or the one that the spec gives at first sight.
-fn snapshot(model: &FoundModel, revision: &str) -> Option<Snapshot> {
-    let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
-    if on(Mutant::TemplateCopied) && stable == Some(revision) {
-        let name = model.object.name_any();
-        let fresh = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok()?;
-        return Some(Snapshot { revision: revision.to_owned(), ..fresh });
-    }
-    if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
-        return Snapshot::from_controller_revision(stored)
-            .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
-            .ok();
-    }
-    let name = model.object.name_any();
-    let fresh = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok()?;
-    (fresh.revision == revision).then_some(fresh)
 }
 
 fn owner(model: &FoundModel) -> Owner {

@@ -16,6 +16,7 @@ use super::{
     cache::{Cache, Key, names},
     error::Error,
     event::Events,
+    known::Known,
     metrics::ModelSeries,
     observe::{Found, find, interpret},
     queue::{Queue, Unit},
@@ -50,6 +51,8 @@ pub struct Controller {
     locks: Mutex<BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>>,
     /// Revisions whose pods the API server was asked about, and its answer.
     pub(super) vetted: Mutex<BTreeMap<Key, Option<Refusal>>>,
+    /// What need not be worked out again.
+    pub(super) known: Known,
 }
 
 /// What a reconcile came to.
@@ -73,6 +76,7 @@ impl Controller {
             cache: RwLock::default(),
             locks: Mutex::default(),
             vetted: Mutex::default(),
+            known: Known::default(),
         }
     }
 
