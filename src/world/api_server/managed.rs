@@ -1,6 +1,6 @@
 //! Who owns which field (`metadata.managedFields`), and server-side apply.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ impl Writer<'_> {
                 after.push(Manager { fields: taken, ..manager.clone() });
             }
         }
-        let gained = gained.difference(&stripped());
+        let gained = gained.difference(stripped());
         if !gained.is_empty() {
             match after.iter_mut().find(|manager| manager.id == self.id) {
                 Some(own) => {
@@ -148,7 +148,7 @@ impl Writer<'_> {
             manager.fields = manager.fields.difference(&gained).difference(&difference.removed);
         }
         managers.retain(|manager| !manager.fields.is_empty());
-        let fields = set.difference(&stripped());
+        let fields = set.difference(stripped());
         if !fields.is_empty() {
             // A manager that changes nothing brings no time with it.
             let time =
@@ -162,7 +162,7 @@ impl Writer<'_> {
     fn before_first_apply(&self, live: &Value) -> Option<Manager> {
         let nothing = empty(self.kind);
         let added = compare(self.schema, &nothing, live).without(&self.ignored).added;
-        let fields = added.difference(&stripped());
+        let fields = added.difference(stripped());
         let id = Id { applies: false, name: "before-first-apply".to_owned(), ..self.id.clone() };
         (!fields.is_empty()).then(|| Manager { id, time: self.now.clone(), fields })
     }
@@ -237,7 +237,12 @@ fn empty(kind: &str) -> Value {
 }
 
 /// Fields that nobody owns.
-fn stripped() -> Set {
+fn stripped() -> &'static Set {
+    static STRIPPED: OnceLock<Set> = OnceLock::new();
+    STRIPPED.get_or_init(nobodys)
+}
+
+fn nobodys() -> Set {
     let mut set = Set::default();
     let field = |name: &str| Step::Field(name.to_owned());
     for name in ["apiVersion", "kind", "metadata"] {

@@ -170,9 +170,12 @@ impl Compare<'_> {
             .flat_map(Map::keys)
             .filter(|name| !old.is_some_and(|old| old.contains_key(*name)));
         for name in names.chain(fresh) {
-            self.path.push(Step::Field(name.clone()));
-            self.both(schema.field(name).0, old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
-            self.path.pop();
+            let (before, after) = (old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
+            if before != after {
+                self.path.push(Step::Field(name.clone()));
+                self.both(schema.field(name).0, before, after);
+                self.path.pop();
+            }
         }
     }
 
@@ -319,8 +322,38 @@ pub(super) fn remove(schema: &Schema, value: &Value, fields: &Set) -> Option<Val
 /// What is wrong with a value that somebody wants to apply: `.spec.foo: field not declared in schema`.
 pub(super) fn misfits(schema: &Schema, value: &Value) -> Vec<String> {
     let mut found = vec![];
-    misfit(schema, "", value, &mut found);
+    if !fits(schema, value) {
+        misfit(schema, "", value, &mut found);
+    }
     found
+}
+
+/// Whether [`misfits`] would find nothing: most values fit, and then nobody needs to know where they stand.
+fn fits(schema: &Schema, value: &Value) -> bool {
+    if value.is_null() {
+        return true;
+    }
+    if wrong_type(schema, value).is_some() {
+        return false;
+    }
+    match (&schema.shape, value) {
+        (Shape::Object { fields, rest, .. }, Value::Object(members)) => {
+            members.iter().all(|(name, member)| match (fields.get(name), rest) {
+                (Some(field), _) => fits(field, member),
+                (None, Rest::Of(inner)) => fits(inner, member),
+                (None, Rest::Kept) => true,
+                (None, Rest::Dropped) => false,
+            })
+        }
+        (Shape::List { items, relation }, Value::Array(entries)) => {
+            let told_apart = *relation == Relation::Atomic || {
+                let steps: Vec<_> = entries.iter().map_while(|entry| step_of(schema, entry).ok()).collect();
+                steps.len() == entries.len() && (1..steps.len()).all(|i| !steps[..i].contains(&steps[i]))
+            };
+            told_apart && entries.iter().all(|entry| fits(items, entry))
+        }
+        _ => true,
+    }
 }
 
 fn misfit(schema: &Schema, path: &str, value: &Value, found: &mut Vec<String>) {

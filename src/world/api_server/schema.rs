@@ -111,6 +111,18 @@ pub(super) struct Limits {
     pub choices: Vec<Value>,
 }
 
+impl Limits {
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        let lengths = [self.min_length, self.max_length, self.min_items, self.max_items, self.max_properties];
+        let numbers = [self.minimum, self.maximum];
+        lengths.iter().any(Option::is_some)
+            || numbers.iter().any(Option::is_some)
+            || self.pattern.is_some()
+            || !self.choices.is_empty()
+    }
+}
+
 /// A regular expression, in the words of the CRD and ready to use.
 #[derive(Debug)]
 pub(super) struct Pattern {

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{
+    path::Path,
     refused::Cause,
-    rules::{Rules, join},
+    rules::Rules,
     schema::{Limits, Rest, Scalar, Schema, Shape},
 };
 
@@ -18,7 +19,7 @@ pub(super) fn validate(
     of_status: bool,
 ) -> Vec<Cause> {
     let mut causes = vec![];
-    Walk { rules, causes: &mut causes, of_status }.value(schema, "", value, old);
+    Walk { rules, causes: &mut causes, of_status }.value(schema, &Path::Root, value, old);
     causes.sort_by(|a, b| a.field.cmp(&b.field));
     scale(schema, value, &mut causes);
     let blocking = |cause: &Cause| {
@@ -71,36 +72,40 @@ impl Walk<'_> {
         self.causes.push(Cause::new(reason, path, message));
     }
 
-    fn value(&mut self, schema: &Schema, path: &str, value: &Value, old: Option<&Value>) {
+    fn value(&mut self, schema: &Schema, path: &Path, value: &Value, old: Option<&Value>) {
         if old == Some(value) || value.is_null() && schema.nullable || matches!(schema.shape, Shape::Any) {
             return;
         }
         if let Some(wanted) = wrong_type(schema, value) {
-            let is = type_of(value);
-            let within = self.within(path);
+            let (is, path) = (type_of(value), path.to_string());
+            let within = self.within(&path);
             let message = format!("Invalid value: {is:?}: {within} in body must be of type {wanted}: {is:?}");
-            return self.say("FieldValueTypeInvalid", path, message);
+            return self.say("FieldValueTypeInvalid", &path, message);
         }
-        self.limits(&schema.limits, path, value);
+        if schema.limits.any() {
+            self.limits(&schema.limits, &path.to_string(), value);
+        }
         match (&schema.shape, value) {
             (Shape::Object { fields, rest, required, .. }, Value::Object(members)) => {
                 for name in required.iter().filter(|name| !members.contains_key(*name)) {
-                    self.causes.push(Cause::required(&join(path, name, true), ""));
+                    self.causes.push(Cause::required(&Path::below(path, name, true).to_string(), ""));
                 }
                 for (name, member) in
-                    members.iter().filter(|(name, _)| *name != "metadata" || !path.is_empty())
+                    members.iter().filter(|(name, _)| *name != "metadata" || !path.is_root())
                 {
                     let old = old.and_then(|old| old.get(name));
                     match (fields.get(name), rest) {
-                        (Some(field), _) => self.value(field, &join(path, name, true), member, old),
-                        (None, Rest::Of(inner)) => self.value(inner, &join(path, name, false), member, old),
+                        (Some(field), _) => self.value(field, &Path::below(path, name, true), member, old),
+                        (None, Rest::Of(inner)) => {
+                            self.value(inner, &Path::below(path, name, false), member, old)
+                        }
                         (None, Rest::Kept | Rest::Dropped) => {}
                     }
                 }
             }
             (Shape::List { items, .. }, Value::Array(entries)) => {
                 for (index, entry) in entries.iter().enumerate() {
-                    self.value(items, &format!("{path}[{index}]"), entry, None);
+                    self.value(items, &Path::Index(path, index), entry, None);
                 }
             }
             _ => {}
