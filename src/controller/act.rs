@@ -1,6 +1,6 @@
 //! A plan carried out: each write in order, and none for what is so already.
 
-use std::{fmt::Debug, sync::Arc};
+use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use kube::{
@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     cache::{Cache, Key, Table},
     error::Error,
+    known::wish,
     observe::{Found, FoundModel, is_owned},
     reconcile::Controller,
 };
@@ -139,13 +140,21 @@ impl Controller {
         let Some(model) = model_of(found, model) else { return Ok(false) };
         let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
+        let name = if stable { &owner.name } else { revision };
+        let live = model.services.iter().find(|s| s.name_any() == *name).map(|s| &**s);
+        let wish = wish(found, model, revision, i32::from(stable));
+        if live.is_some_and(|live| self.known.is_settled(live.meta(), wish)) {
+            return Ok(false);
+        }
         let desired = if stable {
             workload::stable_service(&owner, &snapshot)
         } else {
             workload::service(&owner, &snapshot, found.split.as_deref().map(route::owner_reference))
         };
-        let live = model.services.iter().find(|s| s.name_any() == desired.name_any());
-        self.apply(client, &desired, live.map(|s| &**s), &owner.uid, false, |c| &mut c.services).await
+        if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
+            return Ok(false);
+        }
+        self.apply(client, &desired, live, &owner.uid, false, |c| &mut c.services).await
     }
 
     async fn write_deployment(
@@ -159,10 +168,17 @@ impl Controller {
         let Some(model) = model_of(found, model) else { return Ok(false) };
         let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
+        let live = model.deployments.iter().find(|d| d.name_any() == revision).map(|d| &**d);
+        let wish = wish(found, model, revision, replicas);
+        if live.is_some_and(|live| self.known.is_settled(live.meta(), wish)) {
+            return Ok(false);
+        }
         let desired = workload::deployment(&owner, &snapshot, replicas);
-        let live = model.deployments.iter().find(|d| d.name_any() == revision);
+        if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
+            return Ok(false);
+        }
         let falls = live.is_some_and(|d| d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1) > replicas);
-        self.apply(client, &desired, live.map(|d| &**d), &owner.uid, falls, |c| &mut c.deployments).await
+        self.apply(client, &desired, live, &owner.uid, falls, |c| &mut c.deployments).await
     }
 
     async fn write_route(&self, client: &Client, found: &Found, shares: &[Share]) -> Result<bool, Error> {
@@ -184,8 +200,22 @@ impl Controller {
         self.apply(client, &desired, live, &uid, live.is_some(), |c| &mut c.routes).await
     }
 
-    /// Applies one object if it is not so already. A name that somebody else has is left alone. `guarded`: only onto the
-    /// version that was read.
+    /// Whether an object says already all that we want, which is remembered under `wish`.
+    fn is_so<K: Resource<DynamicType = ()> + Serialize>(
+        &self,
+        live: &K,
+        desired: &K,
+        wish: Option<u64>,
+    ) -> bool {
+        let split_left = splits(live.meta()).any(|uid| !splits(desired.meta()).any(|other| other == uid));
+        let so = !split_left && covers(&json(live), &json(desired));
+        if so {
+            self.known.settle(live.meta(), wish);
+        }
+        so
+    }
+
+    /// Applies one object. A name that somebody else has is left alone. `guarded`: only onto the version that was read.
     async fn apply<K>(
         &self,
         client: &Client,
@@ -204,15 +234,6 @@ impl Controller {
     {
         let (namespace, name) = (desired.namespace().unwrap_or_default(), desired.name_any());
         let kind = K::kind(&()).into_owned();
-        let is_so = |live: &K| {
-            let mut left =
-                splits(live.meta()).filter(|uid| !splits(desired.meta()).any(|other| other == *uid));
-            left.next().is_none() && covers(&json(live), &json(desired))
-        };
-        let is_so = |live: &K| self.known.is_so(live.meta(), desired, || is_so(live));
-        if kind != "HTTPRoute" && live.is_some_and(is_so) {
-            return Ok(false);
-        }
         let mut body = json(desired);
         if let Some(live) = live {
             let open = [(Mutant::UnguardedRoute, "HTTPRoute"), (Mutant::UnguardedScale, "Deployment")];
@@ -233,22 +254,6 @@ impl Controller {
         tracing::debug!(%kind, %namespace, %name, "applied");
         table(&mut self.cache_mut()).put(pruned(applied));
         Ok(true)
-    }
-
-    /// The stored snapshot of a revision, or the one that the spec gives at first sight.
-    fn snapshot(&self, model: &FoundModel, revision: &str) -> Option<Arc<Snapshot>> {
-        let name = model.object.name_any();
-        let fresh = || revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok();
-        let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
-        if on(Mutant::TemplateCopied) && stable == Some(revision) {
-            return Some(Arc::new(Snapshot { revision: revision.to_owned(), ..fresh()? }));
-        }
-        if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
-            return self.known.snapshot(stored)
-                .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
-                .ok();
-        }
-        fresh().filter(|fresh| fresh.revision == revision).map(Arc::new)
     }
 
     /// Whether an object of that name exists that is not ours. Asked before something is made.

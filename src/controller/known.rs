@@ -3,15 +3,21 @@
 
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hasher},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::core::ObjectMeta;
-use serde::Serialize;
+use kube::{ResourceExt, core::ObjectMeta};
 
-use crate::revision::{Snapshot, SnapshotError};
+use super::{
+    observe::{Found, FoundModel},
+    reconcile::Controller,
+};
+use crate::{
+    mutant::{Mutant, on},
+    revision::{self, Snapshot, SnapshotError},
+};
 
 /// So many snapshots are kept: those of rollouts that go on. A unit at rest needs none.
 const SNAPSHOTS: usize = 256;
@@ -23,7 +29,7 @@ const SETTLED: usize = 4096;
 pub struct Known {
     /// By the `ControllerRevision`'s uid: the API server lets nobody change its data.
     snapshots: Mutex<BTreeMap<String, Arc<Snapshot>>>,
-    /// By uid: the version that says all that we want, and a fingerprint of that.
+    /// By uid: the version that says all that we want, and the [`wish`] for that.
     settled: Mutex<BTreeMap<String, (String, u64)>>,
 }
 
@@ -46,33 +52,52 @@ impl Known {
         Ok(snapshot)
     }
 
-    /// Whether a live object says all that we want: `compare` says it, once for each version of it and each wish.
-    pub fn is_so<T: Serialize>(
-        &self,
-        live: &ObjectMeta,
-        desired: &T,
-        compare: impl FnOnce() -> bool,
-    ) -> bool {
-        let (Some(uid), Some(version)) = (&live.uid, &live.resource_version) else { return compare() };
-        let wish = fingerprint(desired);
-        if lock(&self.settled).get(uid).is_some_and(|(of, what)| of == version && *what == wish) {
-            return true;
-        }
-        let so = compare();
-        if so {
-            let mut settled = lock(&self.settled);
-            bound(&mut settled, SETTLED);
-            settled.insert(uid.clone(), (version.clone(), wish));
-        }
-        so
+    /// Whether this version of an object was found to say all of a [`wish`].
+    pub fn is_settled(&self, live: &ObjectMeta, wish: Option<u64>) -> bool {
+        let (Some(uid), Some(version), Some(wish)) = (&live.uid, &live.resource_version, wish) else {
+            return false;
+        };
+        lock(&self.settled).get(uid).is_some_and(|(of, what)| of == version && *what == wish)
+    }
+
+    /// Remembers that it does.
+    pub fn settle(&self, live: &ObjectMeta, wish: Option<u64>) {
+        let (Some(uid), Some(version), Some(wish)) = (&live.uid, &live.resource_version, wish) else {
+            return;
+        };
+        let mut settled = lock(&self.settled);
+        bound(&mut settled, SETTLED);
+        settled.insert(uid.clone(), (version.clone(), wish));
     }
 }
 
-/// A number for an object as we want it. Two that differ have the same one once in 2^64.
-fn fingerprint<T: Serialize>(desired: &T) -> u64 {
+impl Controller {
+    /// The stored snapshot of a revision, or the one that the spec gives at first sight.
+    pub(super) fn snapshot(&self, model: &FoundModel, revision: &str) -> Option<Arc<Snapshot>> {
+        let name = model.object.name_any();
+        let fresh = || revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok();
+        let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
+        if on(Mutant::TemplateCopied) && stable == Some(revision) {
+            return Some(Arc::new(Snapshot { revision: revision.to_owned(), ..fresh()? }));
+        }
+        if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
+            return self.known.snapshot(stored)
+                .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
+                .ok();
+        }
+        fresh().filter(|fresh| fresh.revision == revision).map(Arc::new)
+    }
+}
+
+/// A number for everything that the rendering of a revision's object depends on: its stored snapshot, its owners, and a
+/// `detail` (its size). `None`: the snapshot is not stored yet. Two that differ have the same one once in 2^64.
+pub fn wish(found: &Found, model: &FoundModel, revision: &str, detail: i32) -> Option<u64> {
+    let stored = model.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(revision))?;
+    let split = found.split.as_ref().and_then(|split| split.metadata.uid.as_ref());
+    let owner = &model.object.metadata;
     let mut hasher = DefaultHasher::new();
-    hasher.write(&serde_json::to_vec(desired).unwrap_or_default());
-    hasher.finish()
+    (&stored.metadata.uid, &owner.uid, owner.generation, split, detail).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 fn bound<T>(map: &mut BTreeMap<String, T>, most: usize) {
@@ -91,6 +116,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::v1alpha1::ModelDeployment;
 
     fn meta(uid: &str, version: &str) -> ObjectMeta {
         ObjectMeta {
@@ -102,30 +128,66 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_compared_once_for_each_version_and_each_wish() {
+    fn an_object_is_settled_for_one_version_and_one_wish_only() {
         let known = Known::default();
-        let asked = std::cell::Cell::new(0);
-        let compare = |so: bool| {
-            asked.set(asked.get() + 1);
-            so
+        known.settle(&meta("a", "7"), Some(1));
+        assert!(known.is_settled(&meta("a", "7"), Some(1)));
+        assert!(!known.is_settled(&meta("a", "8"), Some(1)), "it has changed");
+        assert!(!known.is_settled(&meta("a", "7"), Some(2)), "something else is wanted");
+        assert!(!known.is_settled(&meta("b", "7"), Some(1)), "made anew");
+        assert!(!known.is_settled(&meta("a", "7"), None), "it cannot be told what is wanted");
+        known.settle(&ObjectMeta::default(), Some(1));
+        assert!(!known.is_settled(&ObjectMeta::default(), Some(1)), "nothing is known of what has no uid");
+    }
+
+    #[test]
+    fn a_wish_depends_on_the_snapshot_the_owners_and_the_size() {
+        let spec = json!({"model": {"version": "1"}, "runtimeRef": {"name": "r"}});
+        let made = |model: &str, snapshot: &str, split: Option<&str>, size| {
+            let object = ModelDeployment {
+                metadata: meta(model, "1"),
+                spec: serde_json::from_value(spec.clone()).unwrap(),
+                status: None,
+            };
+            let stored = ControllerRevision { metadata: meta(snapshot, "1"), data: None, revision: 1 };
+            let model = FoundModel {
+                object: Arc::new(object),
+                runtime: None,
+                deployments: vec![],
+                services: vec![],
+                revisions: vec![Arc::new(stored)],
+                pods: BTreeMap::new(),
+                name_taken: false,
+                unfit: None,
+            };
+            let split = split.map(|uid| {
+                let spec = json!({"backends": [], "route": {"httpRoute": {"parentRefs": []}}});
+                let split = json!({"metadata": {"name": "s", "uid": uid}, "spec": spec});
+                Arc::new(serde_json::from_value(split).unwrap())
+            });
+            let found = Found {
+                split,
+                models: vec![],
+                route: None,
+                missing_models: vec![],
+                missing_gateways: vec![],
+                leftovers: vec![],
+            };
+            (wish(&found, &model, "iris-x", size), wish(&found, &model, "iris-y", size))
         };
-        let (one, other) = (json!({"replicas": 1}), json!({"replicas": 2}));
-        let is = |live: ObjectMeta, wish, so| {
-            let before = asked.get();
-            (known.is_so(&live, wish, || compare(so)), asked.get() > before)
-        };
-        assert_eq!(is(meta("a", "7"), &one, false), (false, true));
-        assert_eq!(is(meta("a", "7"), &one, true), (true, true), "a no is not remembered");
-        assert_eq!(is(meta("a", "7"), &one, false), (true, false));
-        assert_eq!(is(meta("a", "7"), &other, false), (false, true), "something else is wanted");
-        assert_eq!(is(meta("a", "8"), &one, false), (false, true), "it has changed");
-        assert_eq!(is(meta("b", "7"), &one, false), (false, true), "made anew");
-        assert_eq!(is(ObjectMeta::default(), &one, true), (true, true));
-        assert_eq!(
-            is(ObjectMeta::default(), &one, false),
-            (false, true),
-            "nothing is known of what has no uid"
-        );
+        let (base, unknown) = made("m", "r", Some("s"), 1);
+        assert!(base.is_some());
+        assert_eq!(unknown, None, "its snapshot is not stored");
+        assert_eq!(base, made("m", "r", Some("s"), 1).0);
+        for other in [
+            made("n", "r", Some("s"), 1),
+            made("m", "q", Some("s"), 1),
+            made("m", "r", Some("t"), 1),
+            made("m", "r", None, 1),
+            made("m", "r", Some("s"), 2),
+        ] {
+            assert_ne!(base, other.0);
+        }
     }
 
     #[test]
@@ -152,7 +214,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let known = Known::default();
         for number in 0..SETTLED + 10 {
-            known.is_so(&meta(&number.to_string(), "1"), &1, || true);
+            known.settle(&meta(&number.to_string(), "1"), Some(1));
         }
         assert_eq!(lock(&known.settled).len(), SETTLED);
     }

@@ -7,7 +7,7 @@ use super::{
     Part,
     delete::{Deleted, Options, Propagation},
     managed::Managed,
-    merge::misfits,
+    misfits::misfits,
     patch::{Form, patched},
     refused::{Cause, Refused},
     request::Query,

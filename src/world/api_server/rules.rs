@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: CEL rules, compiled once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use kube::core::cel::{
     KubeCelExt,
@@ -12,10 +12,11 @@ use kube::core::cel::{
 use serde_json::Value;
 
 use super::{
+    matching,
     named::Named,
     path::Path,
     refused::Cause,
-    schema::{Pattern, Relation, Rest, Scalar, Schema, Shape},
+    schema::{Relation, Rest, Scalar, Schema, Shape},
 };
 
 /// A rule.
@@ -60,42 +61,22 @@ impl Rule {
             optional: document["optionalOldSelf"] == true,
         }
     }
-
-    /// Whether a text matches a regular expression.
-    pub fn pattern(pattern: &str) -> Self {
-        let quoted = Value::from(pattern).to_string();
-        Self::read(&serde_json::json!({"rule": format!("self.matches({quoted})")}))
-    }
 }
 
-/// What rules are asked with: one for each API server, because it remembers answers.
+/// What rules are asked with.
 pub(super) struct Rules {
     context: Context<'static>,
-    /// By pattern and text: the same durations and names come again and again.
-    matched: BTreeMap<(String, String), bool>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { context: Context::default().with_all(), matched: BTreeMap::new() }
+        let mut context = Context::default().with_all();
+        context.add_function("matches", matching::remembered);
+        Self { context }
     }
 }
 
 impl Rules {
-    /// Whether a text matches.
-    pub fn matches(&mut self, pattern: &Pattern, text: &str) -> bool {
-        let key = (pattern.text.clone(), text.to_owned());
-        if let Some(known) = self.matched.get(&key) {
-            return *known;
-        }
-        let mut scope = self.context.new_inner_scope();
-        scope.add_variable_from_value("self", Cel::String(Arc::new(text.to_owned())));
-        let program = pattern.rule.program.as_ref();
-        let matches = program.is_some_and(|p| matches!(p.execute(&scope), Ok(Cel::Bool(true))));
-        self.matched.insert(key, matches);
-        matches
-    }
-
     /// All rules of an object. What has not changed is asked only by rules that compare (ratcheting).
     pub fn check(&self, schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = vec![];

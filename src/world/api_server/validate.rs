@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    matching,
     path::Path,
     refused::Cause,
     rules::Rules,
@@ -12,14 +13,14 @@ use super::{
 /// Everything that is wrong with an object. `old`: what it was; parts that have not changed are not looked at again.
 /// `of_status`: only that is written, and messages begin there.
 pub(super) fn validate(
-    rules: &mut Rules,
+    rules: &Rules,
     schema: &Schema,
     value: &Value,
     old: Option<&Value>,
     of_status: bool,
 ) -> Vec<Cause> {
     let mut causes = vec![];
-    Walk { rules, causes: &mut causes, of_status }.value(schema, &Path::Root, value, old);
+    Walk { causes: &mut causes, of_status }.value(schema, &Path::Root, value, old);
     causes.sort_by(|a, b| a.field.cmp(&b.field));
     scale(schema, value, &mut causes);
     let blocking = |cause: &Cause| {
@@ -62,7 +63,6 @@ fn scale(schema: &Schema, value: &Value, causes: &mut Vec<Cause>) {
 }
 
 struct Walk<'a> {
-    rules: &'a mut Rules,
     causes: &'a mut Vec<Cause>,
     of_status: bool,
 }
@@ -150,10 +150,9 @@ impl Walk<'_> {
                     format!("Invalid value: {value}: {within} in body should be at least {least} chars long");
                 self.say(invalid, path, why);
             }
-            if let Some(pattern) =
-                limits.pattern.as_ref().filter(|pattern| !self.rules.matches(pattern, text))
-            {
-                let why = format!("Invalid value: {value}: {within} in body should match '{}'", pattern.text);
+            let matches = |pattern: &&String| matching::matches(pattern, text) == Some(true);
+            if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !matches(pattern)) {
+                let why = format!("Invalid value: {value}: {within} in body should match '{pattern}'");
                 self.say(invalid, path, why);
             }
         }
