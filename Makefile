@@ -11,7 +11,10 @@ help:  ## what there is
 demo: build up  ## the main job on a real cluster, told as it happens; ends in target/demo/report.json
 	$(CLUSTER) exec "$$(.ci/binary demo)"
 
-test: check e2e  ## everything: lints, unit and property tests, chart, then the scenarios on the real cluster
+# The cluster's programs are built beside the checks, where they are not there yet.
+test:  ## everything: lints, unit and property tests, chart, then the scenarios on the real cluster
+	@$(CLUSTER) install & install=$$!; trap "kill $$install 2> /dev/null" EXIT; \
+	$(MAKE) --no-print-directory check && wait $$install && $(MAKE) --no-print-directory e2e
 
 check: fmt clippy unit regressions chart  ## everything that needs no cluster
 

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt};
 
 /// A claim that does not hold, or a step towards it that could not be taken.
+#[derive(Clone)]
 pub struct Broken(String);
 
 /// What a scenario or a step of it comes to.

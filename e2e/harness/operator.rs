@@ -5,7 +5,11 @@ use std::{fs, path::PathBuf, time::Duration};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
-use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    coordination::v1::{Lease, LeaseSpec},
+    core::v1::Pod,
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -36,7 +40,8 @@ impl Operator {
     pub async fn install(&self, settings: &[&str]) -> Outcome {
         let mut words = vec!["upgrade", "--install", RELEASE, "charts/seatrial", "--namespace", NAMESPACE];
         words.extend(["--create-namespace", "--take-ownership", "--values", "e2e/harness/values.yaml"]);
-        words.extend(["--wait", "--timeout", "120s"]);
+        // A scenario that ended halfway may have left its own number of replicas.
+        words.extend(["--force-conflicts", "--wait", "--timeout", "120s"]);
         for setting in settings {
             words.extend(["--set", *setting]);
         }
@@ -114,11 +119,15 @@ impl Operator {
         .await
     }
 
+    /// What its Lease says.
+    pub async fn lease(&self) -> Outcome<LeaseSpec> {
+        let leases: Api<Lease> = Api::namespaced(self.cluster.client.clone(), NAMESPACE);
+        Ok(leases.get(RELEASE).await?.spec.unwrap_or_default())
+    }
+
     /// The pod that holds the lease, if it is one that lives.
     pub async fn leader(&self) -> Outcome<Pod> {
-        let leases: Api<Lease> = Api::namespaced(self.cluster.client.clone(), NAMESPACE);
-        let lease = leases.get(RELEASE).await?;
-        let holder = lease.spec.and_then(|s| s.holder_identity).unwrap_or_default();
+        let holder = self.lease().await?.holder_identity.unwrap_or_default();
         let pods = self.pods().await?;
         pods.into_iter().find(|p| holder.contains(&p.name_any())).ok_or_else(|| {
             Broken::new(format!("the lease's holder {holder:?} is none of the operator's pods"))

@@ -100,8 +100,11 @@ async fn act(scenario: Scenario) -> Outcome {
         Ok(()) => Ok(()),
         Err(broken) => Err(Broken::new(format!("{broken}\n{}", scene.report().await))),
     };
-    if scenario.alone {
-        restore(&cluster).await.map_err(|e| e.of("after the scenario"))?;
+    if scenario.alone
+        && let Err(left) = restore(&cluster).await
+    {
+        let left = left.of("after the scenario");
+        return Err(outcome.err().map_or(left.clone(), |broken| Broken::new(format!("{broken}\n{left}"))));
     }
     if env::var_os("KEEP").is_none() {
         scene.close().await?;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     api::DynamicObject,
+    core::DeserializeGuard,
     runtime::{WatchStreamExt, watcher},
 };
 use seatrial::api::v1alpha1::{ModelDeployment, Phase};
@@ -80,7 +81,7 @@ impl Timeline {
     pub fn watch(client: &Client, namespace: &str) -> Self {
         let entries = Entries::default();
         let mut watches = JoinSet::new();
-        let models: Api<ModelDeployment> = Api::namespaced(client.clone(), namespace);
+        let models: Api<Readable> = Api::namespaced(client.clone(), namespace);
         let routes: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &route_kind());
         watches.spawn(watch_models(models, Arc::clone(&entries)));
         watches.spawn(watch_routes(routes, Arc::clone(&entries)));
@@ -157,10 +158,13 @@ impl Timeline {
     }
 }
 
-async fn watch_models(api: Api<ModelDeployment>, entries: Entries) {
+/// A scenario may store what no type can read: it must not end the watch.
+type Readable = DeserializeGuard<ModelDeployment>;
+
+async fn watch_models(api: Api<Readable>, entries: Entries) {
     let mut models = Box::pin(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
     while let Some(model) = models.next().await {
-        let Ok(model) = model else { continue };
+        let Ok(DeserializeGuard(Ok(model))) = model else { continue };
         let name = model.name_any();
         let version = version_of(&model);
         let status = model.status.unwrap_or_default();

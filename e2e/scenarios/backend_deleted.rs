@@ -1,6 +1,6 @@
 //! One of two models goes.
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{
     Api,
     api::{DeleteParams, ListParams},
@@ -49,11 +49,13 @@ async fn run(scene: &Scene) -> Outcome {
     let answers = load.stop().await?;
     ensure!(failed(&answers) == 0, "{}", failures(&answers));
 
-    // And what kept its name alive for the proxies is gone too.
-    let services: Api<Service> = scene.api();
+    // And what was kept for the proxies is gone too.
+    let (services, pods): (Api<Service>, Api<Pod>) = (scene.api(), scene.api());
     let of_b = ListParams::default().labels("seatrial.dev/model=b");
-    eventually(Duration::from_mins(1), "no Service of b is left", async || {
-        services.list(&of_b).await.ok()?.items.is_empty().then_some(())
+    eventually(Duration::from_mins(1), "no Service and no pod of b is left", async || {
+        let services = services.list(&of_b).await.ok()?.items;
+        let pods = pods.list(&of_b).await.ok()?.items;
+        (services.is_empty() && pods.is_empty()).then_some(())
     })
     .await?;
     Ok(())

@@ -116,7 +116,45 @@ pub fn s16_drain(world: &World<'_>, out: &mut Findings) {
             format!("{}; Service {} selected it until {last:.3} s", cut.told(), cut.model_key.name)
         });
     }
+    left_behind(world, out);
     failed_after_end(world, out);
+}
+
+/// Pods of a model that its user deleted: as long as another of the route's models is there to take their traffic over,
+/// they end like all others; else no sooner than a request may take.
+fn left_behind(world: &World<'_>, out: &mut Findings) {
+    for (key, track) in &world.deployments {
+        for step in track.steps().filter(|s| s.ours && s.after.is_none()) {
+            let (Some(before), change) = (step.before, step.change) else { continue };
+            let model = Key::new("ModelDeployment", &key.namespace, &before.model);
+            let Some(models) = world.models.get(&model) else { continue };
+            let Some((_, split)) = world.split_of(&model, change.revision) else { continue };
+            if models.at(change.revision).is_some() {
+                continue;
+            }
+            let others = split.spec.backends.iter().map(|b| &b.model_deployment_ref.name);
+            let replaced = others
+                .filter_map(|name| world.models.get(&Key::new("ModelDeployment", &key.namespace, name)))
+                .any(|other| other.at(change.revision).is_some());
+            let carried = world.carried.get(&(key.namespace.as_str(), key.name.as_str()));
+            let last = if replaced {
+                carried.and_then(|c| c.last_carried(change.at))
+            } else {
+                models.states.iter().rfind(|s| s.change.revision <= change.revision).map(|s| s.change.at)
+            };
+            let quiet = last.is_none_or(|last| change.at >= last + split.drain());
+            out.expect(quiet, change, || {
+                let last = last.unwrap_or_default().as_secs_f64();
+                format!(
+                    "{} ended the pods of {}, whose model was deleted; they were needed until {last:.3} s, their requests \
+                     need {} s from then",
+                    change.by,
+                    key.name,
+                    split.drain().as_secs_f64()
+                )
+            });
+        }
+    }
 }
 
 /// As the users saw it: a request that failed at a revision whose pods were told to end, or are gone, while its model is not.
@@ -133,7 +171,9 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
             .iter()
             .rfind(|s| s.change.at <= served.at)
             .is_some_and(|s| s.value.as_ref().is_none_or(|d| d.replicas == Some(0)));
-        let cut = track.steps().any(|s| s.ours && s.after.is_none_or(|d| d.replicas == Some(0)));
+        // What a deleted model left is `left_behind`'s.
+        let owned = |s: &Step<'_, '_, Deployment>| model.at(s.change.revision).is_some();
+        let cut = track.steps().any(|s| s.ours && s.after.is_none_or(|d| d.replicas == Some(0)) && owned(&s));
         out.armed();
         if alive && ours && cut {
             out.missed(

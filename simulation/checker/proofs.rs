@@ -668,6 +668,21 @@ fn a_request_that_fails_at_a_revision_without_pods_is_seen() {
 }
 
 #[test]
+fn pods_of_a_deleted_model_that_end_too_soon_are_seen() {
+    for (seconds, too_soon) in [(1, true), (100, false)] {
+        let mut story = served();
+        story.remove("user", &model());
+        story.wait(seconds);
+        story.remove(LEADER, &deployment(A));
+        if too_soon {
+            fails(Invariant::S16, &story);
+        } else {
+            holds(Invariant::S16, &story);
+        }
+    }
+}
+
+#[test]
 fn the_same_body_is_not_sent_again_after_a_conflict() {
     fails(Invariant::S17, &conflict(2, |_| "7".to_owned()));
 }

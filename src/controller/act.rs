@@ -1,8 +1,8 @@
 //! A plan carried out: each write in order, and none for what is so already.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::{api::apps::v1::ControllerRevision, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -12,16 +12,15 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    cache::{Cache, Key, Table},
+    cache::{Cache, Table},
     error::Error,
     known::wish,
     observe::{Found, FoundModel, is_owned},
     reconcile::Controller,
 };
 use crate::{
-    api::conditions::ACCEPTED,
     mutant::{Mutant, on},
-    revision::{self, Refusal, Snapshot},
+    revision::{self, Snapshot},
     rollout::plan::{Plan, Write},
     route::{self, HTTPRoute, Share},
     workload::{self, Owner, covers},
@@ -74,7 +73,12 @@ impl Controller {
                 Write::Deployment { model, revision, replicas } => {
                     self.write_deployment(client, found, model, revision, *replicas).await?
                 }
-                Write::DeleteService { revision } => self.delete_leftover(client, found, revision).await?,
+                Write::DeleteDeployment { revision } => {
+                    delete_left(client, &found.left.deployments, revision).await?
+                }
+                Write::DeleteService { revision } => {
+                    delete_left(client, &found.left.services, revision).await?
+                }
                 Write::Delete { model, revision } => {
                     self.delete_revision(client, found, model, revision).await?
                 }
@@ -101,32 +105,27 @@ impl Controller {
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, &desired).await {
             Ok(made) => self.cache_mut().revisions.put(pruned(made)),
-            Err(kube::Error::Api(status)) if status.code == 409 => {
+            Err(error) => {
+                let failed =
+                    Error::api(format!("create ControllerRevision {}/{revision}", owner.namespace))(error);
+                if failed.code() != Some(409) {
+                    return Err(failed);
+                }
                 // A crash after the write, or a faster watch: it is done if it says the same.
                 let action = || format!("read ControllerRevision {}/{revision}", owner.namespace);
                 let live = api.get(revision).await.map_err(Error::api(action()))?;
                 let same = Snapshot::from_controller_revision(&live).is_ok_and(|s| s.hash == snapshot.hash);
+                if is_of_previous(&live.metadata, &owner) {
+                    return Err(failed);
+                }
                 if !same || !is_owned(&live.metadata, &owner.uid) {
                     self.refuse(&owner, revision, "ControllerRevision");
                     return Ok(false);
                 }
                 self.cache_mut().revisions.put(pruned(live));
             }
-            Err(error) => {
-                return Err(Error::api(format!("create ControllerRevision {}/{revision}", owner.namespace))(
-                    error,
-                ));
-            }
         }
         Ok(true)
-    }
-
-    /// A name of a child is taken: the revision cannot run until that object goes.
-    fn refuse(&self, owner: &Owner, revision: &str, kind: &str) {
-        let message = format!("a {kind} {revision} exists that is not ours: delete or rename it");
-        let refusal = Refusal { condition: ACCEPTED, reason: "NameTaken", message };
-        let key = (owner.uid.clone(), revision.to_owned());
-        self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, Some(refusal));
     }
 
     async fn write_service(
@@ -149,7 +148,7 @@ impl Controller {
         let desired = if stable {
             workload::stable_service(&owner, &snapshot)
         } else {
-            workload::service(&owner, &snapshot, found.split.as_deref().map(route::owner_reference))
+            workload::service(&owner, &snapshot, keeper(found, live.map(Resource::meta)))
         };
         if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
             return Ok(false);
@@ -173,7 +172,8 @@ impl Controller {
         if live.is_some_and(|live| self.known.is_settled(live.meta(), wish)) {
             return Ok(false);
         }
-        let desired = workload::deployment(&owner, &snapshot, replicas);
+        let keeper = keeper(found, live.map(Resource::meta));
+        let desired = workload::deployment(&owner, &snapshot, replicas, keeper);
         if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
             return Ok(false);
         }
@@ -269,13 +269,6 @@ impl Controller {
         Ok(live.is_some_and(|live| !is_owned(live.meta(), owner)))
     }
 
-    async fn delete_leftover(&self, client: &Client, found: &Found, revision: &str) -> Result<bool, Error> {
-        if let Some(live) = found.leftovers.iter().find(|s| s.name_any() == revision) {
-            delete(client, &**live).await?;
-        }
-        Ok(false)
-    }
-
     /// Removes a revision's objects, the snapshot last: while it is there, the rest can be made again.
     async fn delete_revision(
         &self,
@@ -297,51 +290,23 @@ impl Controller {
         }
         Ok(false)
     }
+}
 
-    /// Whether the API server would take the latest revision's pods: asked once, by a dry run, at first sight. A
-    /// server-side apply of a wrong template answers 500, which later could not be told from a fault.
-    pub async fn vet(&self, model: &FoundModel) -> Result<Option<Refusal>, Error> {
-        let name = model.object.name_any();
-        let identity = revision::identity(&name, &model.object.spec);
-        let owner = owner(model);
-        // By uid: what is made anew under the same name is asked about anew.
-        let key: Key = (owner.uid.clone(), identity.name.clone());
-        if model.revisions.iter().any(|r| r.name_any() == identity.name) {
-            return Ok(None);
-        }
-        if let Some(known) = self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key) {
-            return Ok(known.clone());
-        }
-        let Ok(snapshot) = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()) else {
-            return Ok(None);
-        };
-        let mut body = json(&workload::deployment(&owner, &snapshot, 0));
-        body["apiVersion"] = Value::from("apps/v1");
-        body["kind"] = Value::from("Deployment");
-        let api: Api<Deployment> = Api::namespaced(self.cx.api.writes.clone(), &owner.namespace);
-        let params = PatchParams::apply(MANAGER).force().dry_run();
-        let refusal = match api.patch(&identity.name, &params, &Patch::Apply(&body)).await {
-            Ok(_) => None,
-            Err(kube::Error::Api(status))
-                if [400, 403, 422, 500].contains(&status.code)
-                    && !status.message.contains("being terminated") =>
-            {
-                let mut message = status.message.clone();
-                crate::api::conditions::truncate(&mut message, 700);
-                let message = format!("spec.template: the API server refuses these pods: {message}");
-                Some(Refusal { condition: ACCEPTED, reason: "InvalidTemplate", message })
-            }
-            Err(error) => {
-                return Err(Error::api(format!("try out Deployment {}/{}", owner.namespace, key.1))(error));
-            }
-        };
-        let mut vetted = self.vetted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        while vetted.len() >= 1000 {
-            vetted.pop_first();
-        }
-        vetted.insert(key, refusal.clone());
-        Ok(refusal)
+/// Who keeps a revision's objects should their model be deleted: the `TrafficSplit` of the unit; for a model that no longer
+/// is in one, the last one, whose proxies may still send to them.
+fn keeper(found: &Found, live: Option<&kube::core::ObjectMeta>) -> Option<OwnerReference> {
+    let last = || live?.owner_references.iter().flatten().find(|o| o.kind == "TrafficSplit").cloned();
+    found.split.as_deref().map(route::owner_reference).or_else(last)
+}
+
+async fn delete_left<K>(client: &Client, left: &[Arc<K>], revision: &str) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    if let Some(live) = left.iter().find(|o| o.name_any() == revision) {
+        delete(client, &**live).await?;
     }
+    Ok(false)
 }
 
 /// The `TrafficSplits` that own an object, by uid: a backend may move from one to another.
@@ -380,7 +345,13 @@ fn model_of<'a>(found: &'a Found, name: &str) -> Option<&'a FoundModel> {
     found.models.iter().find(|m| m.object.name_any() == name)
 }
 
-fn owner(model: &FoundModel) -> Owner {
+/// Whether an object is of a deleted model of the same name: garbage collection takes it any moment.
+fn is_of_previous(meta: &kube::core::ObjectMeta, owner: &Owner) -> bool {
+    let mut owners = meta.owner_references.iter().flatten();
+    owners.any(|o| o.kind == "ModelDeployment" && o.name == owner.name && o.uid != owner.uid)
+}
+
+pub(super) fn owner(model: &FoundModel) -> Owner {
     Owner {
         name: model.object.name_any(),
         namespace: model.object.namespace().unwrap_or_default(),
@@ -388,7 +359,7 @@ fn owner(model: &FoundModel) -> Owner {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Value {
+pub(super) fn json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 

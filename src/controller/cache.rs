@@ -7,9 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::{
-    apps::v1::{ControllerRevision, Deployment},
-    core::v1::Service,
+use k8s_openapi::{
+    api::{
+        apps::v1::{ControllerRevision, Deployment},
+        core::v1::Service,
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Resource, ResourceExt, core::ObjectMeta, runtime::watcher::Event};
 use serde::Deserialize;
@@ -73,6 +76,8 @@ pub struct Table<K> {
     objects: BTreeMap<Key, Arc<K>>,
     /// Children by (namespace, model).
     children: BTreeMap<Key, BTreeSet<String>>,
+    /// Children without a model, by the uid of the `TrafficSplit` that keeps them.
+    left: BTreeMap<String, BTreeSet<Key>>,
     /// A list on its way, not yet complete.
     filling: Option<BTreeMap<Key, Arc<K>>>,
     /// The first list was complete.
@@ -81,7 +86,13 @@ pub struct Table<K> {
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), children: BTreeMap::new(), filling: None, synced: false }
+        Self {
+            objects: BTreeMap::new(),
+            children: BTreeMap::new(),
+            left: BTreeMap::new(),
+            filling: None,
+            synced: false,
+        }
     }
 }
 
@@ -100,6 +111,12 @@ impl<K: Resource> Table<K> {
     pub fn of_model(&self, model: &Key) -> Vec<Arc<K>> {
         let names = self.children.get(model).into_iter().flatten();
         names.filter_map(|name| self.objects.get(&(model.0.clone(), name.clone())).cloned()).collect()
+    }
+
+    /// What models that are gone have left to the `TrafficSplit` with this uid, in order of names.
+    pub fn left_to(&self, split: &str) -> Vec<Arc<K>> {
+        let keys = self.left.get(split).into_iter().flatten();
+        keys.filter_map(|key| self.objects.get(key).cloned()).collect()
     }
 
     /// Takes in what a watch brought; gives back every object that changed, as it was and as it is.
@@ -166,6 +183,9 @@ impl<K: Resource> Table<K> {
         if let Some(model) = object.labels().get(MODEL_LABEL) {
             self.children.entry((key.0.clone(), model.clone())).or_default().insert(key.1.clone());
         }
+        if let Some(split) = heir(object.meta()) {
+            self.left.entry(split.uid.clone()).or_default().insert(key.clone());
+        }
         self.objects.insert(key, object);
         old
     }
@@ -181,6 +201,12 @@ impl<K: Resource> Table<K> {
                 }
             }
         }
+        if let Some(split) = heir(old.meta()) {
+            if let Some(keys) = self.left.get_mut(&split.uid) {
+                keys.remove(key);
+            }
+            self.left.retain(|_, keys| !keys.is_empty());
+        }
         Some(old)
     }
 }
@@ -194,6 +220,13 @@ pub fn version(meta: &ObjectMeta) -> u64 {
 fn is_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
     one.resource_version.is_some()
         && (&one.resource_version, &one.uid) == (&other.resource_version, &other.uid)
+}
+
+/// The `TrafficSplit` that an object was left to: its model, the controlling owner, is gone.
+pub fn heir(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    let owners = || meta.owner_references.iter().flatten();
+    let orphaned = owners().all(|owner| owner.controller != Some(true));
+    owners().find(|owner| orphaned && owner.kind == "TrafficSplit")
 }
 
 /// Everything that is watched.

@@ -115,7 +115,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
     use serde_json::json;
 
-    use super::*;
+    use super::{super::observe::Left, *};
     use crate::api::v1alpha1::ModelDeployment;
 
     fn meta(uid: &str, version: &str) -> ObjectMeta {
@@ -171,7 +171,7 @@ mod tests {
                 route: None,
                 missing_models: vec![],
                 missing_gateways: vec![],
-                leftovers: vec![],
+                left: Left::default(),
             };
             (wish(&found, &model, "iris-x", size), wish(&found, &model, "iris-y", size))
         };

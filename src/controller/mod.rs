@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod reread;
 pub mod run;
 pub mod status;
+pub mod vet;
 pub mod watch;
 
 use std::collections::BTreeMap;

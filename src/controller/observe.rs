@@ -1,6 +1,9 @@
 //! One unit as the watches (or live reads) have it, read into what a plan is made from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
@@ -10,7 +13,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{
     Source,
-    cache::{Cache, Key},
+    cache::{Cache, Key, Table, heir, key},
 };
 use crate::{
     api::{
@@ -42,8 +45,17 @@ pub struct Found {
     pub missing_models: Vec<String>,
     /// Gateways that are named and do not exist.
     pub missing_gateways: Vec<String>,
-    /// Services of models that are named and do not exist (any more).
-    pub leftovers: Vec<Arc<Service>>,
+    /// What deleted models have left.
+    pub left: Left,
+}
+
+/// Objects of revisions whose model is gone, kept by the `TrafficSplit` that may still send to them.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Their Deployments.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// Their Services.
+    pub services: Vec<Arc<Service>>,
 }
 
 /// The objects of one model.
@@ -75,7 +87,7 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
         route: None,
         missing_models: vec![],
         missing_gateways: vec![],
-        leftovers: vec![],
+        left: Left::default(),
     };
     let split_uid = split.and_then(|s| s.uid()).unwrap_or_default();
     for key in models {
@@ -85,11 +97,13 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
             }
         } else {
             found.missing_models.push(key.1.clone());
-            let services = cache.services.of_model(key).into_iter();
-            found.leftovers.extend(services.filter(|s| is_left(s.meta(), &split_uid)));
         }
     }
     if let Some(split) = split {
+        found.left = Left {
+            deployments: left(&cache.deployments, &split_uid, models, &found.models),
+            services: left(&cache.services, &split_uid, models, &found.models),
+        };
         let namespace = split.namespace().unwrap_or_default();
         found.route = cache.routes.get(&(namespace.clone(), split.name_any()));
         for parent in &split.spec.route.http_route.parent_refs {
@@ -110,12 +124,9 @@ fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>, split_uid:
     let uid = object.uid().unwrap_or_default();
     FoundModel {
         runtime,
-        deployments: ours(cache.deployments.of_model(key), &uid),
-        // Also what an earlier model of this name has left: it is taken over.
-        services: (cache.services.of_model(key).into_iter())
-            .filter(|s| is_owned(s.meta(), &uid) || is_left(s.meta(), split_uid))
-            .collect(),
-        revisions: ours(cache.revisions.of_model(key), &uid),
+        deployments: ours(cache.deployments.of_model(key), &uid, split_uid),
+        services: ours(cache.services.of_model(key), &uid, split_uid),
+        revisions: ours(cache.revisions.of_model(key), &uid, ""),
         pods: BTreeMap::new(),
         name_taken: false,
         unfit: None,
@@ -123,19 +134,40 @@ fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>, split_uid:
     }
 }
 
-fn ours<K: Resource>(all: Vec<Arc<K>>, uid: &str) -> Vec<Arc<K>> {
-    all.into_iter().filter(|o| is_owned(o.meta(), uid)).collect()
+/// Also what an earlier model of this name has left to `split`: it is taken over.
+pub fn ours<K: Resource>(all: Vec<Arc<K>>, model: &str, split: &str) -> Vec<Arc<K>> {
+    let is_left = |o: &Arc<K>| heir(o.meta()).is_some_and(|heir| heir.uid == split);
+    all.into_iter().filter(|o| is_owned(o.meta(), model) || is_left(o)).collect()
+}
+
+/// What was left to `split`, whether or not garbage collection has already struck out the model that is gone; without
+/// what a model of the same name takes over.
+fn left<K: Resource<DynamicType = ()>>(
+    table: &Table<K>,
+    split: &str,
+    named: &[Key],
+    models: &[FoundModel],
+) -> Vec<Arc<K>> {
+    let kept = |o: &Arc<K>| o.meta().owner_references.iter().flatten().any(|owner| owner.uid == split);
+    let of_named = named.iter().flat_map(|model| table.of_model(model)).filter(kept);
+    let all: BTreeMap<Key, Arc<K>> =
+        table.left_to(split).into_iter().chain(of_named).map(|o| (key(&*o), o)).collect();
+    let goes_on = |o: &K| {
+        models.iter().any(|model| is_owned(o.meta(), &model.object.uid().unwrap_or_default()))
+            || models.iter().any(|model| has_revision(model, &o.name_any()))
+    };
+    all.into_values().filter(|o| !goes_on(o)).collect()
+}
+
+/// Whether a revision of that name is one of the model's, or the one that its spec asks for.
+fn has_revision(model: &FoundModel, name: &str) -> bool {
+    let wanted = || revision::identity(&model.object.name_any(), &model.object.spec).name;
+    model.revisions.iter().any(|r| r.name_any() == name) || wanted() == name
 }
 
 /// Whether the object with this uid is the controlling owner.
 pub fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
     meta.owner_references.iter().flatten().any(|o| o.controller == Some(true) && o.uid == uid)
-}
-
-/// Whether the object has lost its controlling owner and is kept by the `TrafficSplit` with this uid.
-fn is_left(meta: &kube::core::ObjectMeta, split: &str) -> bool {
-    let owners = || meta.owner_references.iter().flatten();
-    owners().any(|o| o.uid == split) && owners().all(|o| o.controller != Some(true))
 }
 
 /// What was found, as a plan sees it. The verdicts come later.
@@ -166,15 +198,25 @@ fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<Str
             Some(live) if is_owned(&live.metadata, &uid) => Route::Live(route::observe(live)),
             Some(_) => Route::Taken,
         },
-        leftovers: found.leftovers.iter().map(|service| leftover(service)).collect(),
+        leftovers: leftovers(&found.left),
         propagation: provider
             .map_or_else(|| crate::api::v1alpha1::Duration::from_secs(10), Provider::propagation),
     }
 }
 
-fn leftover(service: &Service) -> Leftover {
-    let version = service.labels().get(VERSION_LABEL).cloned().unwrap_or_default();
-    Leftover { revision: service.name_any(), version }
+fn leftovers(left: &Left) -> Vec<Leftover> {
+    let metas = || left.services.iter().map(|s| s.meta()).chain(left.deployments.iter().map(|d| d.meta()));
+    let names: BTreeSet<&String> = metas().filter_map(|meta| meta.name.as_ref()).collect();
+    let of = |name: &String| {
+        let mut labels = metas().filter(|m| m.name.as_ref() == Some(name)).filter_map(|m| m.labels.as_ref());
+        let version = labels.find_map(|labels| labels.get(VERSION_LABEL));
+        Leftover {
+            revision: name.clone(),
+            version: version.cloned().unwrap_or_default(),
+            runs: left.deployments.iter().any(|d| d.name_any() == *name),
+        }
+    };
+    names.into_iter().map(of).collect()
 }
 
 /// What CEL cannot see: the provider, `PromQL`, the scrape interval.
@@ -291,7 +333,82 @@ fn service(name: &str, found: &FoundModel) -> StableService {
 
 #[cfg(test)]
 mod tests {
+    use kube::{core::DeserializeGuard, runtime::watcher::Event};
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    fn meta(name: &str, model: &str, owners: &[(&str, &str, bool)]) -> Value {
+        let owner = |(kind, uid, controller): &(&str, &str, bool)| {
+            json!({"apiVersion": "seatrial.dev/v1alpha1",
+            "kind": kind, "name": if *kind == "TrafficSplit" { "iris" } else { model }, "uid": uid, "controller": controller})
+        };
+        json!({"name": name, "namespace": "ml", "uid": format!("uid-{name}"),
+            "labels": {"seatrial.dev/model": model, "seatrial.dev/version": "1"},
+            "ownerReferences": owners.iter().map(owner).collect::<Vec<_>>()})
+    }
+
+    fn model(uid: &str, image: &str) -> ModelDeployment {
+        serde_json::from_value(json!({"apiVersion": "seatrial.dev/v1alpha1", "kind": "ModelDeployment",
+            "metadata": {"name": "b", "namespace": "ml", "uid": uid},
+            "spec": {"template": {"spec": {"containers": [
+                {"name": "x", "image": image, "ports": [{"name": "http", "containerPort": 1}]}]}}}}))
+        .unwrap()
+    }
+
+    fn split() -> Arc<TrafficSplit> {
+        let split = json!({"apiVersion": "seatrial.dev/v1alpha1", "kind": "TrafficSplit",
+            "metadata": {"name": "iris", "namespace": "ml", "uid": "split"},
+            "spec": {"route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
+                "backends": [{"modelDeploymentRef": {"name": "b"}}],
+                "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
+                "strategy": {"canary": {"steps": [{"weight": "10%", "bake": "5s"}]}}}});
+        Arc::new(serde_json::from_value(split).unwrap())
+    }
+
+    const KEPT: (&str, &str, bool) = ("TrafficSplit", "split", false);
+    const OLD: (&str, &str, bool) = ("ModelDeployment", "old", true);
+
+    /// Given what an earlier model `b` (uid `old`) made for image `1`: with these owners, is it left, and does the model
+    /// that is there now work with it?
+    #[rstest]
+    #[case::the_model_is_there(&[OLD, KEPT], &["b"], Some(("old", "1")), false, true)]
+    #[case::deleted(&[KEPT], &["b"], None, true, false)]
+    #[case::deleted_and_not_yet_collected(&[OLD, KEPT], &["b"], None, true, false)]
+    #[case::deleted_and_no_backend_any_more(&[KEPT], &["a"], None, true, false)]
+    #[case::made_anew_as_it_was(&[KEPT], &["b"], Some(("new", "1")), false, true)]
+    #[case::made_anew_as_it_was_and_not_yet_collected(&[OLD, KEPT], &["b"], Some(("new", "1")), false, false)]
+    #[case::made_anew_with_another_revision(&[KEPT], &["b"], Some(("new", "2")), true, true)]
+    #[case::kept_by_another(&[("TrafficSplit", "other", false)], &["b"], None, false, false)]
+    fn what_a_deleted_model_left_is_found(
+        #[case] owners: &[(&str, &str, bool)],
+        #[case] backends: &[&str],
+        #[case] lives: Option<(&str, &str)>,
+        #[case] is_left: bool,
+        #[case] is_the_models: bool,
+    ) {
+        let name = revision::identity("b", &model("old", "1").spec).name;
+        let mut cache = Cache::default();
+        let of = |kind: &str| json!({"apiVersion": if kind == "Service" { "v1" } else { "apps/v1" }, "kind": kind, "metadata": meta(&name, "b", owners)});
+        let _ = cache.services.take(Event::Apply(serde_json::from_value(of("Service")).unwrap()));
+        let _ = cache.deployments.take(Event::Apply(serde_json::from_value(of("Deployment")).unwrap()));
+        if let Some((uid, image)) = lives {
+            let _ = cache.models.take(Event::Apply(DeserializeGuard(Ok(model(uid, image)))));
+        }
+        let named: Vec<Key> = backends.iter().map(|name| ("ml".to_owned(), (*name).to_owned())).collect();
+
+        let found = find(&cache, Some(&split()), &named);
+
+        let expected = Leftover { revision: name.clone(), version: "1".to_owned(), runs: true };
+        let expected: Vec<_> = is_left.then_some(expected).into_iter().collect();
+        assert_eq!(leftovers(&found.left), expected);
+        let of_model = found.models.first().is_some_and(|m| {
+            m.deployments.iter().any(|d| d.name_any() == name)
+                && m.services.iter().any(|s| s.name_any() == name)
+        });
+        assert_eq!(of_model, is_the_models);
+    }
 
     #[test]
     fn a_provider_that_nobody_configured_is_refused_with_the_names_to_choose_from() {

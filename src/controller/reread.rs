@@ -9,7 +9,7 @@ use super::{
     act::pruned,
     error::Error,
     guard::DeserializeGuard,
-    observe::{Found, is_owned},
+    observe::{Found, is_owned, ours},
     reconcile::Controller,
 };
 use crate::{
@@ -24,6 +24,7 @@ impl Controller {
     pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
         let client = &self.cx.api.reads;
         let mut live = found.clone();
+        let split = found.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
         if let Some(split) = &found.split {
             let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
             let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
@@ -49,12 +50,8 @@ impl Controller {
                 .list(&params)
                 .await
                 .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
-            model.deployments = list
-                .items
-                .into_iter()
-                .filter(|d| is_owned(&d.metadata, &uid))
-                .map(|d| Arc::new(pruned(d)))
-                .collect();
+            let all = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
+            model.deployments = ours(all, &uid, &split);
         }
         self.take_in(&live);
         Ok(live)

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{
-    cache::{Cache, Key, Table, key, names},
+    cache::{Cache, Key, Table, heir, key, names},
     guard::DeserializeGuard,
     queue::Unit,
     reconcile::Controller,
@@ -123,7 +123,9 @@ fn unit_of(cache: &Cache, model: Key) -> Vec<Unit> {
 fn touched_child<K: Resource<DynamicType = ()>>(cache: &Cache, child: &K) -> Vec<Unit> {
     let namespace = child.meta().namespace.clone().unwrap_or_default();
     let model = child.meta().labels.as_ref().and_then(|labels| labels.get(MODEL_LABEL));
-    model.map(|model| unit_of(cache, (namespace, model.clone()))).unwrap_or_default()
+    let mut units = model.map(|model| unit_of(cache, (namespace.clone(), model.clone()))).unwrap_or_default();
+    units.extend(heir(child.meta()).map(|split| Unit::Split((namespace, split.name.clone()))));
+    units
 }
 
 fn touched_runtime(cache: &Cache, runtime: &DeserializeGuard<ModelRuntime>) -> Vec<Unit> {

@@ -22,13 +22,16 @@ pub const REVISION_LABEL: &str = "seatrial.dev/revision";
 /// Label and pod label: what people call the version. Absent when the spec names none.
 pub const VERSION_LABEL: &str = "seatrial.dev/version";
 
+/// The reason where an object that is not ours has the name of one that we need.
+pub const NAME_TAKEN: &str = "NameTaken";
+
 /// Why a spec cannot be run as it is: a condition with status False, in the user's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// `Accepted` (the spec is wrong) or `ResolvedRefs` (something that it names is missing or wrong).
     pub condition: &'static str,
     /// One word: `InvalidName`, `InvalidModel`, `InvalidTemplate`, `UnsupportedFormat`, `UnsupportedUri`,
-    /// `RuntimeNotFound`, `InvalidRuntime`.
+    /// `RuntimeNotFound`, `InvalidRuntime`, `NameTaken`.
     pub reason: &'static str,
     /// Names the field by its path, what is wrong, and what to write instead.
     pub message: String,

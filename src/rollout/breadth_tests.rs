@@ -238,7 +238,7 @@ impl World {
             Write::Snapshot { revision, .. } => {
                 self.workloads.entry(revision.clone()).or_insert((0, 0));
             }
-            Write::Service { .. } | Write::DeleteService { .. } => {}
+            Write::Service { .. } | Write::DeleteDeployment { .. } | Write::DeleteService { .. } => {}
             Write::StableService { revision, .. } => self.service = Some(revision.clone()),
             Write::Deployment { revision, replicas, .. } => {
                 let seen = basis.workloads.get(revision).copied().unwrap_or((0, 0));

@@ -1,22 +1,37 @@
-//! What is left of a backend whose `ModelDeployment` was deleted: its share leaves the route at once, and the name that
-//! proxies may still send to goes last.
+//! What is left of a backend whose `ModelDeployment` was deleted: its share leaves the route at once, what proxies may
+//! still send to goes last.
 //!
-//! Its pods end by their grace period, which garbage collection begins. Its Service is kept by the `TrafficSplit`'s
-//! ownership (`workload::service`): named in the idle rule until the route without its share is effective and its
-//! requests are done, then deleted. A `ModelDeployment` of the same name that asks for the same revision takes it over.
+//! Its pods and its Service are kept by the `TrafficSplit`'s ownership (`workload::service`), the Service named in the idle
+//! rule until the route without its share is effective and its requests are done; then both are deleted. Garbage
+//! collection alone would end the pods before the last proxy knows. A `ModelDeployment` of the same name that asks for the
+//! same revision takes them over; one that asks for another gets the traffic once it is ready.
+//!
+//! Where no model is left at all, nobody can take the traffic over: the pods go on for as long as a request may take (so
+//! that `kubectl replace --force` harms nobody), then they end, as their owner was told to. The route and the Service stay
+//! for a model that comes back.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{observed::Split, plan::Write, sizes};
-use crate::route::{Effective, RouteView, Share};
+use super::{
+    observed::{Model, Split},
+    plan::Write,
+    sizes,
+};
+use crate::{
+    api::conditions::RESOLVED_REFS,
+    route::{Effective, RouteView, Share},
+};
 
-/// A revision's Service without its `ModelDeployment`.
+/// A revision without its `ModelDeployment`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The revision, which is also the Service's name.
     pub revision: String,
     /// What people call it.
     pub version: String,
+    /// It has a Deployment.
+    pub runs: bool,
 }
 
 /// Leftovers that the route goes on to name, without traffic: those that it names and that may still be sent to.
@@ -34,22 +49,35 @@ pub fn idle<'a>(
         .map(|left| Share { revision: left.revision.clone(), version: left.version.clone(), weight: 0 })
 }
 
-/// Leftovers that no proxy can name any more.
+/// When pods end that nobody can replace: `models` are all gone. `None`: there are none, or it has not been told yet.
+pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
+    let alone = models.is_empty() && split.leftovers.iter().any(|left| left.runs);
+    let told = |c: &&Condition| c.type_ == RESOLVED_REFS && c.status == "False";
+    let missing = split.status.conditions.iter().find(told).filter(|_| alone)?;
+    // Conditions are stored to the second, rounded down.
+    let told = missing.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()?;
+    told.checked_add(sizes::drain(split).signed()).ok()
+}
+
+/// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods.
 pub fn gone<'a>(
     split: &'a Split,
+    end: Option<Timestamp>,
     effective: &'a Effective,
     now: Timestamp,
 ) -> impl Iterator<Item = Write> + 'a {
-    split
-        .leftovers
-        .iter()
-        .filter(move |left| match split.route.live() {
-            Some(view) => {
-                !view.idle.contains(&left.revision) && is_drained(split, &left.revision, effective, now)
-            }
-            None => true,
+    let unknown = move |left: &Leftover| {
+        split.route.live().is_none_or(|view| {
+            !view.idle.contains(&left.revision) && is_drained(split, &left.revision, effective, now)
         })
-        .map(|left| Write::DeleteService { revision: left.revision.clone() })
+    };
+    split.leftovers.iter().flat_map(move |left| {
+        let revision = || left.revision.clone();
+        let unknown = unknown(left);
+        let pods = left.runs && (unknown || end.is_some_and(|end| now >= end));
+        let pods = pods.then(|| Write::DeleteDeployment { revision: revision() });
+        pods.into_iter().chain(unknown.then(|| Write::DeleteService { revision: revision() }))
+    })
 }
 
 fn is_drained(split: &Split, revision: &str, effective: &Effective, now: Timestamp) -> bool {
@@ -62,12 +90,12 @@ fn is_drained(split: &Split, revision: &str, effective: &Effective, now: Timesta
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use jiff::SignedDuration;
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
     use crate::{
+        api::conditions::{self, State},
         api::v1alpha1::{Duration, TrafficSplitStatus},
         rollout::observed::Route,
         route::Acceptance,
@@ -96,7 +124,7 @@ mod tests {
             unresolved: None,
             frozen: false,
             route: Route::Live(view),
-            leftovers: vec![Leftover { revision: "b-1".to_owned(), version: "1".to_owned() }],
+            leftovers: vec![Leftover { revision: "b-1".to_owned(), version: "1".to_owned(), runs: true }],
             propagation: Duration::from_secs(2),
         }
     }
@@ -107,7 +135,7 @@ mod tests {
     #[case::all_of_them_are_done(&["a-1"], &["b-1"], 5, false, false)]
     #[case::the_route_without_it_is_not_yet_applied_everywhere(&["a-1"], &[], -1, false, false)]
     #[case::nobody_can_name_it(&["a-1"], &[], 5, false, true)]
-    fn a_deleted_models_service_goes_last(
+    fn what_proxies_may_send_to_goes_last(
         #[case] shares: &[&str],
         #[case] idle_names: &[&str],
         #[case] settled_for: i64,
@@ -122,6 +150,26 @@ mod tests {
         };
         let split = split(shares, idle_names);
         assert_eq!(idle(&split, &effective, now).count() == 1, keeps_name);
-        assert_eq!(gone(&split, &effective, now).count() == 1, deletes);
+        let revision = || "b-1".to_owned();
+        let (pods, service) =
+            (Write::DeleteDeployment { revision: revision() }, Write::DeleteService { revision: revision() });
+        let all = if deletes { vec![pods.clone(), service] } else { vec![] };
+        assert_eq!(gone(&split, None, &effective, now).collect::<Vec<_>>(), all);
+
+        // With nobody to take its traffic over, its pods do not wait for ever; its name does.
+        let ended = if deletes { all } else { vec![pods] };
+        assert_eq!(gone(&split, Some(now), &effective, now).collect::<Vec<_>>(), ended);
+    }
+
+    #[test]
+    fn pods_that_nobody_can_replace_go_on_for_as_long_as_a_request_may_take() {
+        let mut split = split(&["b-1"], &[]);
+        assert_eq!(end(&split, &[]), None, "nobody has been told yet that the model is missing");
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let missing = State::no("ModelDeploymentNotFound", "backends names ...");
+        conditions::set(&mut split.status.conditions, RESOLVED_REFS, Some(missing), 1, now);
+        assert_eq!(end(&split, &[]), Some(now + SignedDuration::from_secs(6)));
+        split.leftovers[0].runs = false;
+        assert_eq!(end(&split, &[]), None);
     }
 }

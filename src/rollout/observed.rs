@@ -42,7 +42,7 @@ pub struct Split {
     pub frozen: bool,
     /// The generated route.
     pub route: Route,
-    /// Services of backends whose `ModelDeployment` is gone.
+    /// Revisions whose `ModelDeployment` is gone.
     pub leftovers: Vec<Leftover>,
     /// How long after acceptance a data plane may still apply what was before.
     pub propagation: Duration,

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, TrafficSplitStatus},
     mutant::{Mutant, on},
+    revision::NAME_TAKEN,
     route::{self, Effective, RouteView, Share},
 };
 
@@ -86,6 +87,11 @@ pub enum Write {
         /// The model.
         model: String,
         /// The revision.
+        revision: String,
+    },
+    /// A Deployment without its model is gone.
+    DeleteDeployment {
+        /// The revision that it was of.
         revision: String,
     },
     /// A Service without its model is gone.
@@ -260,7 +266,12 @@ fn writes(
         writes.push(Write::Route(route.to_vec()));
     }
     writes.extend(falling);
-    writes.extend(observed.split.iter().flat_map(|split| leftover::gone(split, effective, now)));
+    writes.extend(
+        observed
+            .split
+            .iter()
+            .flat_map(|split| leftover::gone(split, leftover::end(split, &observed.models), effective, now)),
+    );
     writes
 }
 
@@ -268,7 +279,7 @@ fn writes(
 fn is_reducing(write: &Write, observed: &Observed) -> bool {
     let find = |name: &str| observed.models.iter().find(|m| m.name == name);
     match write {
-        Write::Delete { .. } | Write::DeleteService { .. } => true,
+        Write::Delete { .. } | Write::DeleteDeployment { .. } | Write::DeleteService { .. } => true,
         Write::Deployment { model, revision, replicas } => {
             find(model).is_some_and(|m| *replicas < m.workload(revision).desired)
         }
@@ -347,11 +358,13 @@ fn next(
             after(rollback.since.0, split.map_or(sizes::DRAIN, sizes::drain));
         }
     }
+    due.extend(split.and_then(|split| leftover::end(split, &observed.models)));
     if let Effective::Waiting { until } = effective {
         due.push(*until);
     }
     // What is not ours is not watched: whether it has gone is looked at now and then.
-    let taken = observed.models.iter().any(|m| m.service == StableService::Taken);
+    let no_name = |model: &Model| matches!(&model.latest, Err(refusal) if refusal.reason == NAME_TAKEN);
+    let taken = observed.models.iter().any(|m| m.service == StableService::Taken || no_name(m));
     if taken || split.is_some_and(|s| s.route == Route::Taken) {
         due.extend(now.checked_add(RECHECK.signed()).ok());
     }

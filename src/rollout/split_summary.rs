@@ -16,6 +16,7 @@ use crate::{
         },
         v1alpha1::{BackendStatus, Percent, RevisionShare, TrafficSplitStatus},
     },
+    revision::NAME_TAKEN,
     route::{Effective, Share, TOTAL},
 };
 
@@ -38,7 +39,7 @@ pub fn split(
     let accepted = match &split.refused {
         Some(refusal) => State::no(refusal.reason, refusal.message.clone()),
         None if taken => State::no(
-            "NameTaken",
+            NAME_TAKEN,
             format!(
                 "an HTTPRoute {} exists that is not ours: delete or rename it, or choose another name for this TrafficSplit",
                 split.name

@@ -13,7 +13,7 @@ use crate::{
         v1alpha1::{ModelDeploymentStatus, PauseReason, Percent, Phase, RevisionUse, SloStatus, VerdictWord},
     },
     mutant::{Mutant, on},
-    revision::{MODEL_LABEL, Refusal},
+    revision::{MODEL_LABEL, NAME_TAKEN, Refusal},
     route::Effective,
 };
 
@@ -86,7 +86,7 @@ fn accepted(refusal: Option<&Refusal>, model: &Model) -> State {
     if model.service == StableService::Taken {
         let name = &model.name;
         return State::no(
-            "NameTaken",
+            NAME_TAKEN,
             format!(
                 "a Service {name} exists that is not ours: delete or rename it, or choose another name for this ModelDeployment"
             ),

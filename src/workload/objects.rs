@@ -48,11 +48,16 @@ pub fn controller_revision(owner: &Owner, snapshot: &Snapshot, number: i64) -> C
 }
 
 /// The revision's pods, `replicas` of them. Nothing but `replicas` ever changes: the template is the snapshot's, so the
-/// strategy never comes into play, and the Deployment keeps no history of its own.
+/// strategy never comes into play, and the Deployment keeps no history of its own. `split`: as for [`service`].
 #[must_use]
-pub fn deployment(owner: &Owner, snapshot: &Snapshot, replicas: i32) -> Deployment {
+pub fn deployment(
+    owner: &Owner,
+    snapshot: &Snapshot,
+    replicas: i32,
+    split: Option<OwnerReference>,
+) -> Deployment {
     Deployment {
-        metadata: metadata(owner, snapshot, &snapshot.revision),
+        metadata: kept_by(split, metadata(owner, snapshot, &snapshot.revision)),
         spec: Some(DeploymentSpec {
             replicas: Some(replicas).filter(|_| !on(Mutant::ImplicitOne)),
             revision_history_limit: Some(0),
@@ -78,14 +83,18 @@ fn template(snapshot: &Snapshot, replicas: i32) -> PodTemplateSpec {
 
 /// The revision's own Service, which routes send its share to. It never points elsewhere.
 ///
-/// `split` is the `TrafficSplit` whose route may name it: it owns the Service too, so that garbage collection leaves it
-/// where its `ModelDeployment` is deleted. Otherwise the Service could vanish before the last proxy has stopped sending
-/// to it, and requests would fail.
+/// `split` is the `TrafficSplit` whose route may name it: it owns the Service and the pods behind it too, so that garbage
+/// collection leaves them where their `ModelDeployment` is deleted. Otherwise they could vanish before the last proxy has
+/// stopped sending to them, and requests would fail.
 #[must_use]
 pub fn service(owner: &Owner, snapshot: &Snapshot, split: Option<OwnerReference>) -> Service {
-    let mut service = service_named(owner, snapshot, &snapshot.revision);
-    service.metadata.owner_references.get_or_insert_default().extend(split);
-    service
+    let service = service_named(owner, snapshot, &snapshot.revision);
+    Service { metadata: kept_by(split, service.metadata), ..service }
+}
+
+fn kept_by(split: Option<OwnerReference>, mut metadata: ObjectMeta) -> ObjectMeta {
+    metadata.owner_references.get_or_insert_default().extend(split);
+    metadata
 }
 
 /// The Service `<name>`: whoever needs no share goes to the stable revision, which `snapshot` is.

@@ -38,7 +38,7 @@ fn rendered(snapshot: &Snapshot) -> [Value; 4] {
     let owner = owner();
     [
         serde_json::to_value(controller_revision(&owner, snapshot, 1)).unwrap(),
-        serde_json::to_value(deployment(&owner, snapshot, 2)).unwrap(),
+        serde_json::to_value(deployment(&owner, snapshot, 2, None)).unwrap(),
         serde_json::to_value(service(&owner, snapshot, None)).unwrap(),
         serde_json::to_value(stable_service(&owner, snapshot)).unwrap(),
     ]
@@ -120,7 +120,8 @@ fn what_is_stored_reads_back(#[values("mlserver", "vllm", "alone")] name: &str) 
 #[test]
 fn only_the_size_of_a_deployment_depends_on_anything_but_the_snapshot() {
     let snapshot = snapshot_of("mlserver");
-    let (mut two, five) = (deployment(&owner(), &snapshot, 2), deployment(&owner(), &snapshot, 5));
+    let (mut two, five) =
+        (deployment(&owner(), &snapshot, 2, None), deployment(&owner(), &snapshot, 5, None));
     two.spec.as_mut().unwrap().replicas = Some(5);
     assert_eq!(two, five);
 }
