@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     mutant::{Mutant, on},
-    revision::{self, Snapshot},
+    revision::Snapshot,
     rollout::plan::{Plan, Write},
     route::{self, HTTPRoute, Share},
     workload::{self, Owner, covers},
