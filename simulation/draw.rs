@@ -274,7 +274,7 @@ fn ask(model: &Model, verb: &'static str, about: About, step: Option<i32>) -> De
 }
 
 /// The name of a model's revision at a version.
-fn revision_of(model: &Model, version: &str) -> String {
+pub fn revision_of(model: &Model, version: &str) -> String {
     let spec = serde_json::from_value::<ModelDeploymentSpec>(model.object(version)["spec"].clone());
     spec.map(|spec| revision::identity(model.name, &spec).name).unwrap_or_default()
 }

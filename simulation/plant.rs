@@ -18,6 +18,7 @@ use seatrial::{
             behaviour::{Answers, Behaviour, Latency, Pods, Readiness, Versions},
             chance::{Range, source},
             endpoints::Endpoints,
+            garbage::Garbage,
             gateway::{self, Gateway},
             gitops::Gitops,
             kubelet::Kubelet,
@@ -56,6 +57,8 @@ impl Plant {
             rate: scenario.rate,
             // The allowance is a promise that the data plane keeps.
             longest: scenario.propagation.mul_f64(0.9),
+            // Shorter than any bake: whether a step had requests is told from these records.
+            record: Duration::from_secs(2),
             restarts: scenario.proxies.clone(),
             ..proxies::Setting::default()
         };
@@ -65,6 +68,7 @@ impl Plant {
             Box::new(Workloads::new(source(seed, "workloads"), soon)),
             Box::new(Kubelet::new(source(seed, "kubelet"), soon)),
             Box::new(Endpoints::new(source(seed, "endpoints"), soon)),
+            Box::new(Garbage::new(source(seed, "garbage"), Range::millis(20, 2000))),
             Box::new(Gateway::new(source(seed, "gateway"), gateway)),
             Box::new(Proxies::new(source(seed, "proxies"), proxies, began)),
             Box::new(prometheus.scraper()),

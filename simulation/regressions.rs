@@ -5,13 +5,18 @@ use std::{
     time::Duration,
 };
 
-use seatrial::world::plant::user::{About, Deed};
+use seatrial::world::{
+    history::Key,
+    plant::user::{About, Deed},
+};
 
 use crate::{
+    draw::revision_of,
     faults::{Fault, What},
+    objects::{Model, NAMESPACE, Split},
     plans::bases::rollout,
     report::Report,
-    scenario::{Scenario, Version, model_key},
+    scenario::{Scenario, Version, model_key, split_key},
     seed,
 };
 
@@ -35,14 +40,40 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             "a version promoted by hand before its first step got requests that no proxy could send",
             promoted(),
         ),
+        (
+            "a clock that was set by an hour ended a deadline early, and a healthy version was rejected; or it never ended",
+            clocks(),
+        ),
+        (
+            "where the API server's answers were cut off, statuses were sent again on versions that were refused",
+            vec![cut_off()],
+        ),
+        (
+            "with its snapshot deleted, the stable revision was taken for gone: no rollback, and pods that stayed for ever",
+            snapshot_deleted(),
+        ),
+        (
+            "a TrafficSplit that was made anew before its old route had gone started a candidate that it could not route to",
+            vec![route_left()],
+        ),
+        (
+            "a TrafficSplit that yields to an older one went on saying that a model is missing which is there",
+            vec![yields()],
+        ),
+        (
+            "a model that only a yielding TrafficSplit names was never looked at again: a new version did not start",
+            vec![left_alone()],
+        ),
+        ("a route that was deleted and made anew got traffic before every proxy knew it", routes_deleted()),
     ]
 }
 
 /// Runs them; what fails again is told with its story.
 pub fn run(report: &Mutex<Report>) {
     for (story, scenarios) in all() {
-        for (number, scenario) in scenarios.iter().enumerate() {
-            let outcome = seed::play(scenario);
+        for (number, mut scenario) in scenarios.into_iter().enumerate() {
+            scenario.script.sort_by_key(|(at, _)| *at);
+            let outcome = seed::play(&scenario);
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report.add(&outcome);
             if let Some(first) = outcome.report.violations.first() {
@@ -104,6 +135,90 @@ fn promoted() -> Vec<Scenario> {
         scenario
     };
     (91..103).map(|half| at(half * 500)).collect()
+}
+
+/// The clock is an hour ahead, or behind, in the middle of a slow start; the leader begins anew meanwhile, or does not.
+fn clocks() -> Vec<Scenario> {
+    let fault = |id, what, from, until| {
+        let (from, until) = (Duration::from_secs(from), Duration::from_secs(until));
+        Fault { id, what, replica: None, from, until, share: 1000 }
+    };
+    let at = |hour: i64, again: bool| {
+        let mut faults = vec![fault(1, What::Clock(hour * 3600), 47, 80)];
+        if again {
+            faults.push(fault(2, What::Kill, 49, 50));
+        }
+        Scenario { faults, ..rollout(Version::Late(Duration::from_secs(12))) }
+    };
+    vec![at(1, false), at(-1, false), at(1, true), at(-1, true)]
+}
+
+fn cut_off() -> Scenario {
+    let (from, until) = (Duration::from_secs(44), Duration::from_secs(70));
+    let fault = Fault { id: 1, what: What::Truncated, replica: None, from, until, share: 500 };
+    Scenario { faults: vec![fault], ..rollout(Version::Errors(0.4)) }
+}
+
+/// Before the rollout, in the middle of it, and after it.
+fn snapshot_deleted() -> Vec<Scenario> {
+    let at = |version, second| {
+        let mut scenario = rollout(version);
+        let name = revision_of(&scenario.models[0], "0.0.0");
+        let snapshot = Key::new("ControllerRevision", NAMESPACE, &name);
+        scenario.script.push((Duration::from_secs(second), Deed::Delete(snapshot)));
+        scenario
+    };
+    vec![
+        at(Version::Errors(0.4), 44),
+        at(Version::Errors(0.4), 52),
+        at(Version::Good, 52),
+        at(Version::Good, 75),
+    ]
+}
+
+fn route_left() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let split = scenario.splits[0].object();
+    scenario.script.push((Duration::from_millis(44_950), Deed::Delete(split_key("iris"))));
+    scenario.script.push((Duration::from_millis(44_960), Deed::Create(split)));
+    scenario
+}
+
+/// Of two that were made in the same second, the one whose name comes first is the older.
+fn yields() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let elder = Split { name: "flowers", ..scenario.splits[0].clone() };
+    scenario.script[0].0 = Duration::from_secs(3);
+    scenario.script.push((Duration::from_millis(200), Deed::Create(elder.object())));
+    scenario.splits.push(elder);
+    scenario
+}
+
+/// Between the idle route and its first traffic, at every moment.
+fn routes_deleted() -> Vec<Scenario> {
+    let at = |millis: u64| {
+        let mut scenario = rollout(Version::Good);
+        let route = || Deed::Delete(Key::new("HTTPRoute", NAMESPACE, "iris"));
+        for again in [0, 1900, 2300] {
+            scenario.script.push((Duration::from_millis(millis + again), route()));
+        }
+        scenario
+    };
+    (6..14).map(|second| at(second * 1000)).collect()
+}
+
+/// "flowers" yields to "iris", so "wine" is by itself.
+fn left_alone() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let wine = Model { name: "wine", ..scenario.models[0].clone() };
+    let later =
+        Split { name: "flowers", backends: vec![("iris", 10), ("wine", 10)], ..scenario.splits[0].clone() };
+    scenario.script.push((Duration::ZERO, Deed::Create(wine.object("1.0.0"))));
+    scenario.script.push((Duration::from_secs(5), Deed::Create(later.object())));
+    scenario.script.push((Duration::from_secs(50), Deed::Version(model_key("wine"), "1.1.0".to_owned())));
+    scenario.models.push(wine);
+    scenario.splits.push(later);
+    scenario
 }
 
 fn stalled() -> Scenario {

@@ -136,12 +136,13 @@ impl Replica {
         let pool = || wire.client();
         let client = lease_client(pool(), &jitter);
         let Ok(api) = lanes(|| Ok::<_, Infallible>(pool()), &tenure, &jitter);
-        let contender = Contender::new(client, LEASE, NAMES[self.index], self.clock.clone(), jitter.clone())
+        let clock = self.clock.anew();
+        let contender = Contender::new(client, LEASE, NAMES[self.index], clock.clone(), jitter.clone())
             .with_floor(epoch::floor(api.reads.clone()));
         let cx = Context {
             api,
             providers: self.providers.clone(),
-            clock: self.clock.clone(),
+            clock,
             jitter,
             tenure: tenure.clone(),
             metrics: Metrics::new(),

@@ -6,7 +6,7 @@ use seatrial::world::history::Change;
 use tokio::runtime::Builder;
 
 use crate::{
-    alloc::{self, Shelves},
+    alloc::{self, Bins},
     checker::{self, Invariant, Violation},
     entropy,
     scenario::Scenario,
@@ -58,9 +58,9 @@ pub fn play(scenario: &Scenario) -> Outcome {
     let seed = scenario.seed;
     #[cfg(feature = "mutants")]
     let mutant = seatrial::mutant::chosen();
-    let shelves = alloc::lend();
+    let bins = alloc::lend();
     let thread = thread::Builder::new().name(format!("seed {seed}")).spawn(move || {
-        shelves.install();
+        bins.install();
         #[cfg(feature = "mutants")]
         seatrial::mutant::choose(mutant);
         entropy::seed(seed);
@@ -70,13 +70,13 @@ pub fn play(scenario: &Scenario) -> Outcome {
             Err(error) => unreachable!("no runtime: {error}"),
         };
         let outcome = runtime.block_on(live(&scenario));
-        // Whatever is dropped after the shelves are removed is lost.
+        // Whatever is dropped after the bins are removed is lost.
         drop((runtime, scenario));
-        (outcome, Shelves::remove())
+        (outcome, Bins::remove())
     });
     match thread.map(thread::JoinHandle::join) {
-        Ok(Ok((outcome, shelves))) => {
-            alloc::take_back(shelves);
+        Ok(Ok((outcome, bins))) => {
+            alloc::take_back(&bins);
             outcome
         }
         Ok(Err(panic)) => broken(format!("the world panicked: {:?}", panic.downcast_ref::<String>())),

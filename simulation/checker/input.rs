@@ -40,9 +40,10 @@ pub struct Request {
     pub resource_version: Option<String>,
     /// The replica's epoch at that moment, if known.
     pub epoch: Option<i64>,
-    /// The API server's answer; `None`: the request never arrived there. (Whether the answer reached the replica does not
-    /// matter here.)
+    /// The API server's answer; `None`: the request never arrived there.
     pub code: Option<u16>,
+    /// That answer reached the replica.
+    pub told: bool,
     /// The [`Change::revision`] that it became; `None`: it changed nothing.
     pub revision: Option<u64>,
 }

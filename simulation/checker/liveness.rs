@@ -91,7 +91,11 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
         Phase::Stable => status.latest_revision == status.stable_revision || held || is_busy(world, key),
         Phase::RolledBack => rejected(&status.latest_revision),
         Phase::Paused => status.pause.is_some(),
-        Phase::Pending => held || matches!(never, Some(Quality::NeverReady | Quality::Crashing)),
+        // Whoever is asked for no pods never begins to serve.
+        Phase::Pending => {
+            let none = model.spec.full_size() == 0;
+            held || none || matches!(never, Some(Quality::NeverReady | Quality::Crashing))
+        }
         // Nobody is to blame: without requests nothing can be proven, and a broken stable cannot be returned to.
         _ => held || world.input.facts.rate == 0.0 || !servable(world, key, model),
     };

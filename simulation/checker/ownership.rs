@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use seatrial::{
     api::v1alpha1::{Outcome, Phase},
-    world::history::{Change, Key},
+    world::{
+        history::{Change, Key},
+        plant::garbage,
+    },
 };
 use serde_json::Value;
 
@@ -80,7 +83,8 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
         }
         if let Some(before) = &change.before {
             let owner = owners(before).into_iter().next();
-            if key.kind == "Service" && owner.is_none() && is_left(before, key, &uids) {
+            let kept = matches!(key.kind.as_str(), "Service" | "Deployment");
+            if kept && owner.is_none() && is_left(before, key, &uids) {
                 continue;
             }
             let ours = owner.as_ref().is_some_and(|(kind, uid)| {
@@ -96,9 +100,9 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
     }
 }
 
-/// A Service whose model has gone is kept by the `TrafficSplit`'s ownership until no proxy sends to it any more.
-fn is_left(service: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
-    let all = service.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+/// What proxies may still send to of a model that has gone is kept by the `TrafficSplit`'s ownership.
+fn is_left(object: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
+    let all = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     all.into_iter().flatten().any(|owner| {
         let uid = text(owner, "/uid");
         text(owner, "/kind") == "TrafficSplit" && uids.contains_key(&(key.namespace.as_str(), uid))
@@ -253,20 +257,29 @@ pub fn s34_fail_static(world: &World<'_>, out: &mut Findings) {
             let split = Key::new("TrafficSplit", &change.key.namespace, name);
             let stands = |revision| world.splits.get(&split).is_some_and(|t| t.at(revision).is_some());
             // Garbage collection comes after the owner has gone.
-            if kind == "HTTPRoute" && change.after.is_none() && change.by == "gc" && stands(change.revision) {
+            if kind == "HTTPRoute"
+                && change.after.is_none()
+                && change.by == garbage::NAME
+                && stands(change.revision)
+            {
                 out.by(change, format!("route {name} went although its TrafficSplit stands"));
             }
         }
     }
 }
 
-/// From when until when nobody led: a Lease that was given back, or not renewed for longer than a tenure.
+/// From when until when nobody led: a Lease that was given back, or not renewed for longer than a tenure. One that somebody
+/// deletes ends no tenure: its holder may write until the end of it.
 fn leaderless(world: &World<'_>) -> Vec<(Duration, Duration)> {
     let mut found = vec![];
     for track in world.leases.values() {
+        let mut ends = Duration::ZERO;
         for (index, state) in track.states.iter().enumerate() {
-            let led = state.value.as_ref().is_some_and(|lease| !lease.holder.is_empty());
-            let ends = if led { state.change.at + Duration::from_secs(10) } else { state.change.at };
+            ends = match &state.value {
+                Some(lease) if !lease.holder.is_empty() => state.change.at + Duration::from_secs(10),
+                Some(_) => state.change.at,
+                None => ends.max(state.change.at),
+            };
             let next = track.states.get(index + 1).map_or(world.input.facts.end, |next| next.change.at);
             if next > ends + Duration::from_secs(4) {
                 found.push((ends, next));

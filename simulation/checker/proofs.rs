@@ -321,6 +321,7 @@ fn conflict(times: usize, version: impl Fn(usize) -> String) -> Story {
             subresource: Some("status".to_owned()),
             resource_version: Some(version(index)),
             code: Some(409),
+            told: true,
             ..Request::default()
         });
     }

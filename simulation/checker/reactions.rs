@@ -313,7 +313,7 @@ pub fn l14_picked_up(world: &World<'_>, out: &mut Findings) {
 }
 
 /// Whether all that a `TrafficSplit` names is there after a change.
-fn exists(world: &World<'_>, split: &Split, key: &Key, revision: u64) -> bool {
+pub fn exists(world: &World<'_>, split: &Split, key: &Key, revision: u64) -> bool {
     let models = split.spec.backends.iter().all(|b| {
         let model = Key::new("ModelDeployment", &key.namespace, &b.model_deployment_ref.name);
         world.models.get(&model).is_some_and(|t| t.at(revision).is_some())

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use seatrial::api::v1alpha1::{ModelDeploymentStatus, Outcome, Phase, RequestOutcome};
+use seatrial::{
+    api::v1alpha1::{ModelDeploymentStatus, Outcome, Phase, RequestOutcome},
+    world::history::Key,
+};
 
 use super::{
     findings::Findings,
-    tracks::millis,
+    reactions::exists,
+    tracks::{Split, millis},
     trial::{Share, Turn, did, limit, models_of, on_trial, route_writes, turns},
     world::{World, overlap},
 };
@@ -261,7 +265,8 @@ pub fn s25_determinable_progress(world: &World<'_>, out: &mut Findings) {
 }
 
 /// S27 (at the end). While the operator itself says that a spec is refused or names what is not there, no candidate of it
-/// rises: no step is taken, and no weight beyond the step that was taken before.
+/// rises: no step is taken, and no weight beyond the step that was taken before. (One that is refused because it names
+/// another's model has no say over the rest either: those are by themselves.)
 pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
     for turn in turns(world) {
         let (before, after) = (&turn.before.status, &turn.after.status);
@@ -269,7 +274,9 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
         let Some((key, _)) = world.split_of(turn.key, turn.change.revision) else { continue };
         let refused = world.splits[key].during(from, turn.change.revision).all(|s| {
             s.is_some_and(|s| {
-                s.status.observed_generation == s.generation && is_refused(&s.status.conditions)
+                s.status.observed_generation == s.generation
+                    && is_refused(&s.status.conditions)
+                    && still_refused(world, key, s, turn.change.revision)
             })
         });
         if !refused {
@@ -297,6 +304,22 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
             format!("{} took up a revision of a spec that is refused", turn.key.name)
         });
     }
+}
+
+/// Whether what a `TrafficSplit` was refused for still is so: its own status is written after those of its models.
+fn still_refused(world: &World<'_>, key: &Key, split: &Split, revision: u64) -> bool {
+    let told = split.status.conditions.iter().filter(|c| c.status == "False");
+    let mut reasons = told.filter(|c| matches!(c.type_.as_str(), "Accepted" | "ResolvedRefs"));
+    reasons.any(|c| match c.reason.as_str() {
+        "Conflict" => false,
+        "ModelDeploymentNotFound" | "GatewayNotFound" => !exists(world, split, key, revision),
+        "NameTaken" => {
+            let route = world.routes.get(&Key::new("HTTPRoute", &key.namespace, &key.name));
+            let owner = route.and_then(|t| t.at(revision)).map(|r| r.owner.clone());
+            owner.is_some_and(|owner| owner.is_none_or(|(_, uid)| uid != split.uid))
+        }
+        _ => true,
+    })
 }
 
 /// Whether the conditions say that a spec cannot be acted on.

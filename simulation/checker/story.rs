@@ -190,6 +190,7 @@ impl Story {
                 uid: text("uid").filter(|_| self.guarded),
                 resource_version: text("resourceVersion").filter(|_| self.guarded),
                 code: Some(200),
+                told: true,
                 revision: Some(self.revision),
                 ..Request::default()
             });

@@ -15,8 +15,9 @@ use super::{
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// S17 (at the end). Writes are guarded by what was read: a status by its resourceVersion, a change of a route and a smaller
-/// Deployment by uid and resourceVersion, a deletion by both. After a conflict nothing is sent again on
-/// a version that has passed (a conflict may also be a fault of the network's).
+/// Deployment by uid and resourceVersion, a deletion by both. After a conflict that the replica was
+/// told of, nothing is sent again on a version that has passed. (A conflict may also be a fault of the network's; and where
+/// an answer was lost, sending the same once more is safe, because it is guarded.)
 pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
     for change in world.input.changes.iter().filter(|c| world.ours(c)) {
         let Some(request) = world.request(change.revision) else { continue };
@@ -55,7 +56,7 @@ pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
                 out.missed(request.sent, message);
             }
         }
-        if request.code == Some(409) && request.resource_version.is_some() {
+        if request.code == Some(409) && request.told && request.resource_version.is_some() {
             refused.insert(about, request);
         }
     }

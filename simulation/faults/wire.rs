@@ -138,7 +138,7 @@ impl Wire {
         let answer = self.send(&call, index);
         match stale {
             Some(What::Stale(by)) => rewind::rewound(answer, &call.path, by, &self).await,
-            _ => self.deliver(answer).await,
+            _ => self.deliver(answer, index).await,
         }
     }
 
@@ -163,7 +163,7 @@ impl Wire {
             Some((_, away)) => return self.die(away).await,
             None => {}
         }
-        self.deliver(answer).await
+        self.deliver(answer, index).await
     }
 
     /// The API server's answer, written down.
@@ -179,12 +179,13 @@ impl Wire {
         answer
     }
 
-    async fn deliver(&self, answer: Response<Answer>) -> Result<Response<AnyBody>, BoxError> {
+    async fn deliver(&self, answer: Response<Answer>, index: usize) -> Result<Response<AnyBody>, BoxError> {
         if let Some(fault) = self.weather.draw(self.replica, |what| what == What::Deaf) {
             sleep_until(self.weather.at(fault.until)).await;
             return Err(ConnectionReset.into());
         }
         sleep(self.weather.latency()).await;
+        self.weather.amend(index, |request| request.told = true);
         Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
@@ -214,7 +215,7 @@ impl Wire {
                     // Whoever gave up does not listen any more.
                     let _ = give.send(wire.send(&call, index));
                 });
-                self.deliver(answer.await.map_err(|_| ConnectionReset)?).await
+                self.deliver(answer.await.map_err(|_| ConnectionReset)?, index).await
             }
             What::Twice(by) => {
                 let answer = self.send(&call, index);
@@ -223,7 +224,7 @@ impl Wire {
                     sleep(by).await;
                     drop(wire.send(&call, again));
                 });
-                self.deliver(answer).await
+                self.deliver(answer, index).await
             }
             What::Truncated => {
                 let (mut head, body) = self.send(&call, index).into_parts();

@@ -165,7 +165,9 @@ impl Controller {
         replicas: i32,
     ) -> Result<bool, Error> {
         let Some(model) = model_of(found, model) else { return Ok(false) };
-        let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
+        let Some(snapshot) = self.snapshot(model, revision) else {
+            return self.scale(client, model, revision, replicas).await;
+        };
         let owner = owner(model);
         let live = model.deployments.iter().find(|d| d.name_any() == revision).map(|d| &**d);
         let wish = wish(found, model, revision, replicas);

@@ -5,11 +5,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::{Duration, Instant};
 
 use super::cache::Key;
 use crate::{
-    api::v1alpha1::{self as api, Slo},
+    api::v1alpha1::{self as api, Slo, StepStart, StepStatus},
     rollout::{
         evidence::{Evidence, Judgement},
         observed::{Model, Split},
@@ -41,6 +43,8 @@ pub struct Asked {
 struct Trial {
     number: u64,
     evidence: Evidence,
+    /// How far the wall clock was ahead of the steady one when it was gathered.
+    ahead: SignedDuration,
     under_way: BTreeSet<About>,
     answers: Vec<(About, Question, Result<Answer, Unanswered>, Instant)>,
     published: Option<Instant>,
@@ -77,13 +81,17 @@ impl Trials {
     }
 
     /// Judges a model's candidate on everything that has been answered. Nothing is on trial: nothing is remembered.
+    ///
+    /// Prometheus counts by the wall clock, which is `ahead` of the steady time in the status: evidence is gathered in wall
+    /// time. When the clock jumps, everything is asked for again, because what was answered may be of another hour.
     pub fn judge(
         &self,
         model: &Key,
         state: &Model,
         split: Option<&Split>,
         scrape: api::Duration,
-        now: jiff::Timestamp,
+        now: Timestamp,
+        ahead: SignedDuration,
     ) -> Judged {
         let mut trials = self.lock();
         let (Some(split), Some(step), true) =
@@ -93,7 +101,8 @@ impl Trials {
             return Judged::default();
         };
         let canary = &split.spec.strategy.canary;
-        let subject = subject(model, state);
+        let (step, now) = (&by_the_wall(step, ahead), later(now, ahead));
+        let subject = subject(model, state, step);
         let slos: &[Slo] = if split.refused.is_some() { &[] } else { &split.spec.slos };
         let interval = split.spec.analysis.interval.millis();
         let rules = Rules {
@@ -105,11 +114,12 @@ impl Trials {
         let fresh = || Trial {
             number: self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             evidence: Evidence::new(subject.clone(), rules.clone(), slos),
+            ahead,
             under_way: BTreeSet::new(),
             answers: vec![],
             published: None,
         };
-        let mut trial = trials.remove(model).unwrap_or_else(fresh);
+        let mut trial = trials.remove(model).filter(|trial| trial.ahead == ahead).unwrap_or_else(fresh);
         if !trial.evidence.is_about(&subject, &rules, slos) {
             trial.evidence = trial.evidence.keep(&subject, &rules, slos);
             trial.number = self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -128,6 +138,7 @@ impl Trials {
         }
         trial.evidence.trim(step);
         let mut judgement = trial.evidence.judgement(step, now);
+        judgement.next = judgement.next.map(|at| later(at, -ahead));
         judgement.publish = trial.published.is_none_or(|at| at.elapsed() >= PUBLISH);
         if judgement.publish && answered.is_some() {
             trial.published = Some(Instant::now());
@@ -158,12 +169,31 @@ fn is_ready_to_ask(state: &Model, canary: &crate::api::v1alpha1::Canary) -> bool
     entered || state.workload(candidate).ready >= steps::replicas(canary, 0, state.full_size())
 }
 
-fn subject(model: &Key, state: &Model) -> Subject {
+fn subject(model: &Key, state: &Model, step: &StepStatus) -> Subject {
     Subject {
         namespace: model.0.clone(),
         candidate: state.status.candidate_revision.clone().unwrap_or_default(),
         stable: state.status.stable_revision.clone(),
         attempt: state.status.attempt,
-        entered: state.status.step.as_ref().and_then(|s| s.entered.as_ref()).map(|t| t.0),
+        entered: step.entered.as_ref().map(|t| t.0),
     }
+}
+
+/// A step whose weights were effective at these wall times.
+fn by_the_wall(step: &StepStatus, ahead: SignedDuration) -> StepStatus {
+    let wall = |at: &MicroTime| MicroTime(later(at.0, ahead));
+    let start = |start: &StepStart| StepStart {
+        since: wall(&start.since),
+        until: start.until.as_ref().map(wall),
+        ..start.clone()
+    };
+    StepStatus {
+        entered: step.entered.as_ref().map(wall),
+        starts: step.starts.iter().map(start).collect(),
+        ..step.clone()
+    }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(at)
 }

@@ -1,11 +1,13 @@
 //! Time and chance, as values: the only places that read a wall clock or a source of randomness.
 //!
-//! In production the clock follows the machine; in a simulation it starts where the seed says and moves with tokio's paused
-//! time. Durations are measured by tokio time alone, so a wall clock that jumps cannot end a bake or a lease.
+//! There are two times. [`Clock::now`] is steady: it stands in every status, and every deadline, drain, hold and window is
+//! counted by it, so that a machine whose clock is set (or was wrong when it started) ends none of them early.
+//! [`Clock::wall`] is the machine's, which may jump: Prometheus is asked by it, because its samples bear the time of a machine
+//! that follows the same time server. In a simulation both start where the seed says and move with tokio's paused time.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -14,14 +16,18 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Wall time: an anchor taken once, plus the tokio time since then, plus the jumps so far.
+/// An anchor taken once plus the tokio time since then: steady. With the jumps so far: the wall time.
 ///
-/// Clones share their jumps.
+/// Clones share their jumps and what was agreed on.
 #[derive(Clone, Debug)]
 pub struct Clock {
     anchor: Timestamp,
     since: Instant,
+    /// Milliseconds.
     jumped: Arc<AtomicI64>,
+    /// What had been jumped when the steady time began.
+    began: i64,
+    agreed: Arc<OnceLock<SignedDuration>>,
     follows_machine: bool,
 }
 
@@ -35,20 +41,61 @@ impl Clock {
     /// A clock that shows `anchor` now and knows nothing of the machine's: for tests and simulations.
     #[must_use]
     pub fn at(anchor: Timestamp) -> Self {
-        Self { anchor, since: Instant::now(), jumped: Arc::default(), follows_machine: false }
+        Self {
+            anchor,
+            since: Instant::now(),
+            jumped: Arc::default(),
+            began: 0,
+            agreed: Arc::default(),
+            follows_machine: false,
+        }
+    }
+
+    /// The clock of another process that begins now on the same machine: its steady time starts from the wall.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { began: self.jumped.load(Ordering::Relaxed), agreed: Arc::default(), ..self.clone() }
+    }
+
+    /// The steady time: it never goes backwards, but for the one moment at which it is agreed on, and no jump moves it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.moved(self.offset())
     }
 
     /// The wall time. It may go backwards when the clock jumps, and stays at the ends of the calendar instead of passing them.
     #[must_use]
-    pub fn now(&self) -> Timestamp {
+    pub fn wall(&self) -> Timestamp {
+        self.moved(SignedDuration::from_millis(self.jumped.load(Ordering::Relaxed)))
+    }
+
+    /// How far the wall time is ahead of the steady time.
+    #[must_use]
+    pub fn ahead(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.jumped.load(Ordering::Relaxed)).saturating_sub(self.offset())
+    }
+
+    /// How far the steady time is ahead of the anchor's.
+    fn offset(&self) -> SignedDuration {
+        self.agreed.get().copied().unwrap_or(SignedDuration::from_millis(self.began))
+    }
+
+    /// The anchor, and what has gone by since then, and `by`.
+    fn moved(&self, by: SignedDuration) -> Timestamp {
         let elapsed = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
-        let jumped = SignedDuration::from_millis(self.jumped.load(Ordering::Relaxed));
-        let moved = elapsed.saturating_add(jumped);
+        let moved = elapsed.saturating_add(by);
         self.anchor.checked_add(moved).unwrap_or(if moved.is_negative() {
             Timestamp::MIN
         } else {
             Timestamp::MAX
         })
+    }
+
+    /// From now on the steady time goes on from `time`: the API server's, which all replicas share, so that one with a wrong
+    /// clock goes on with what another wrote. Only the first time counts: afterwards what it wrote itself has to agree.
+    pub fn agree(&self, time: Timestamp) {
+        let ours = self.moved(SignedDuration::ZERO);
+        let _ = self.agreed.set(time.duration_since(ours));
     }
 
     /// Moves the wall time by `by`, to the millisecond, for all clones: what a time server or a suspended machine does.
@@ -66,7 +113,7 @@ impl Clock {
         if !self.follows_machine {
             return None;
         }
-        let by = machine().duration_since(self.now());
+        let by = machine().duration_since(self.wall());
         (by.abs() > SignedDuration::from_millis(500)).then(|| {
             self.jump(by);
             by
@@ -122,25 +169,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn wall_time_moves_with_tokio_time_and_with_jumps() {
+    async fn wall_time_moves_with_tokio_time_and_with_jumps_and_steady_time_without() {
         let clock = Clock::at(noon());
-        assert_eq!(clock.now(), noon());
+        assert_eq!((clock.now(), clock.wall()), (noon(), noon()));
         tokio::time::advance(Duration::from_secs(90)).await;
         let clone = clock.clone();
         clone.jump(SignedDuration::from_hours(-1));
-        assert_eq!(clock.now(), "2026-11-21T11:01:30Z".parse().unwrap());
+        let steady = "2026-11-21T12:01:30Z".parse().unwrap();
+        assert_eq!((clock.now(), clock.wall()), (steady, "2026-11-21T11:01:30Z".parse().unwrap()));
         clock.jump(SignedDuration::from_hours(2));
-        assert_eq!(clone.now(), "2026-11-21T13:01:30Z".parse().unwrap());
+        assert_eq!((clone.now(), clone.wall()), (steady, "2026-11-21T13:01:30Z".parse().unwrap()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_begins_with_a_wrong_clock_goes_on_from_the_api_servers() {
+        let machine = Clock::at(noon());
+        machine.jump(SignedDuration::from_hours(1));
+        let clock = machine.anew();
+        let wrong = "2026-11-21T13:00:00Z".parse().unwrap();
+        assert_eq!((clock.now(), clock.wall(), clock.ahead()), (wrong, wrong, SignedDuration::ZERO));
+        let clone = clock.clone();
+        clone.agree(noon());
+        machine.jump(SignedDuration::from_hours(-1));
+        tokio::time::advance(Duration::from_secs(90)).await;
+        clone.agree(wrong);
+        let right = "2026-11-21T12:01:30Z".parse().unwrap();
+        assert_eq!((clock.now(), clock.wall()), (right, right), "what was agreed on stays");
     }
 
     #[test]
     fn a_clock_stays_within_the_calendar() {
         let clock = Clock::at(noon());
         clock.jump(SignedDuration::MAX);
-        assert_eq!(clock.now(), Timestamp::MAX);
+        assert_eq!(clock.wall(), Timestamp::MAX);
         clock.jump(SignedDuration::MIN);
         clock.jump(SignedDuration::MIN);
-        assert_eq!(clock.now(), Timestamp::MIN);
+        assert_eq!(clock.wall(), Timestamp::MIN);
     }
 
     #[test]

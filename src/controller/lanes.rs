@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use kube::{
     Client,
@@ -222,7 +223,11 @@ impl Lane {
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let whole = async {
             let (head, body) = self.pool.send(request).await?.into_parts();
-            let body = body.collect_bytes().await?;
+            let body = match body.collect_bytes().await {
+                // What was refused is refused, though the rest of the sentence was cut off.
+                Err(_) if head.status.is_client_error() => Bytes::new(),
+                body => body?,
+            };
             Ok(Response::from_parts(head, Body::from(body)))
         };
         timeout(ATTEMPT, whole).await.unwrap_or_else(|_| Err(TimedOut.into()))

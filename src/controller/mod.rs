@@ -24,6 +24,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod reread;
 pub mod run;
+pub mod scale;
 pub mod status;
 pub mod vet;
 pub mod watch;

@@ -299,28 +299,31 @@ fn latest(name: &str, found: &FoundModel) -> Result<Latest, Refusal> {
     found.unfit.clone().map_or(Ok(latest), Err)
 }
 
+/// Of every revision that is stored or runs: somebody may have deleted the snapshot of one that serves.
 fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
-    let of_revision = |stored: &Arc<ControllerRevision>| {
-        let name = stored.name_any();
-        let deployment = found.deployments.iter().find(|d| d.name_any() == name);
-        let health = deployment.map(|d| workload::health(d)).unwrap_or_default();
-        let pods = found.pods.get(&name);
-        let workload = Workload {
-            version: stored.labels().get(VERSION_LABEL).cloned().unwrap_or_default(),
-            created: stored.creation_timestamp().map(|t| t.0),
-            desired: if deployment.is_some() { health.desired } else { 0 },
-            // Counts of an earlier size say nothing about the present one.
-            ready: if health.observed { health.ready.min(health.desired) } else { 0 },
-            uncounted: deployment.is_some() && !health.observed,
-            trouble: pods.and_then(|pods| workload::trouble(pods)).or_else(|| {
-                health
-                    .message
-                    .map(|message| workload::Trouble { kind: workload::TroubleKind::NotReady, message })
-            }),
-        };
-        (name, workload)
-    };
-    found.revisions.iter().map(of_revision).collect()
+    let stored = found.revisions.iter().map(|r| r.name_any());
+    let uid = found.object.uid().unwrap_or_default();
+    let running = found.deployments.iter().filter(|d| is_owned(d.meta(), &uid)).map(|d| d.name_any());
+    stored.chain(running).map(|name| (name.clone(), workload(found, &name))).collect()
+}
+
+fn workload(found: &FoundModel, name: &str) -> Workload {
+    let stored = found.revisions.iter().find(|r| r.name_any() == name);
+    let deployment = found.deployments.iter().find(|d| d.name_any() == name);
+    let labels = stored.map(|r| r.labels()).or(deployment.map(|d| d.labels()));
+    let health = deployment.map(|d| workload::health(d)).unwrap_or_default();
+    let pods = found.pods.get(name);
+    Workload {
+        version: labels.and_then(|labels| labels.get(VERSION_LABEL)).cloned().unwrap_or_default(),
+        created: stored.and_then(|r| r.creation_timestamp()).map(|t| t.0),
+        desired: if deployment.is_some() { health.desired } else { 0 },
+        // Counts of an earlier size say nothing about the present one.
+        ready: if health.observed { health.ready.min(health.desired) } else { 0 },
+        uncounted: deployment.is_some() && !health.observed,
+        trouble: pods.and_then(|pods| workload::trouble(pods)).or_else(|| {
+            health.message.map(|message| workload::Trouble { kind: workload::TroubleKind::NotReady, message })
+        }),
+    }
 }
 
 fn service(name: &str, found: &FoundModel) -> StableService {
@@ -333,11 +336,11 @@ fn service(name: &str, found: &FoundModel) -> StableService {
 
 #[cfg(test)]
 mod tests {
-    use kube::{core::DeserializeGuard, runtime::watcher::Event};
+    use kube::runtime::watcher::Event;
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::guard::DeserializeGuard, *};
 
     fn meta(name: &str, model: &str, owners: &[(&str, &str, bool)]) -> Value {
         let owner = |(kind, uid, controller): &(&str, &str, bool)| {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use jiff::Timestamp;
@@ -49,6 +49,8 @@ pub struct Controller {
     cache: RwLock<Cache>,
     /// One reconcile at a time acts on a model, whichever unit it is in.
     locks: Mutex<BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>>,
+    /// Units of which some write may or may not have been applied, or was refused: what is known of them may be old.
+    doubted: Mutex<BTreeSet<Unit>>,
     /// Revisions whose pods the API server was asked about, and its answer.
     pub(super) vetted: Mutex<BTreeMap<Key, Option<Refusal>>>,
     /// What need not be worked out again.
@@ -75,6 +77,7 @@ impl Controller {
             ask,
             cache: RwLock::default(),
             locks: Mutex::default(),
+            doubted: Mutex::default(),
             vetted: Mutex::default(),
             known: Known::default(),
         }
@@ -90,11 +93,37 @@ impl Controller {
         self.cache.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reconciles one unit.
+    /// Reconciles one unit. One of which a write failed is read live first: whether that was applied is not known (its answer
+    /// may have been lost), somebody may know more than the watches have brought, and one of them may have stalled for
+    /// minutes. Nothing is ever written again on a version that may have passed.
     pub async fn reconcile(&self, unit: &Unit) -> Result<Done, Error> {
+        if self.doubted().contains(unit) {
+            self.reread(&self.known(unit)).await?;
+            self.doubted().remove(unit);
+        }
         match unit {
             Unit::Split(key) => self.reconcile_split(key).await,
             Unit::Model(key) => self.reconcile_model(key).await,
+        }
+    }
+
+    fn doubted(&self) -> MutexGuard<'_, BTreeSet<Unit>> {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A unit as the cache has it; what cannot be read is left out.
+    fn known(&self, unit: &Unit) -> Found {
+        let cache = self.cache();
+        match unit {
+            Unit::Split(key) => {
+                let guard = cache.splits.get(key);
+                let models: Vec<Key> = (guard.iter().flat_map(|guard| names(guard)))
+                    .map(|name| (key.0.clone(), name.to_owned()))
+                    .collect();
+                let split = guard.and_then(|guard| guard.0.as_ref().ok().cloned().map(Arc::new));
+                find(&cache, split.as_ref(), &models)
+            }
+            Unit::Model(key) => find(&cache, None, std::slice::from_ref(key)),
         }
     }
 
@@ -109,11 +138,15 @@ impl Controller {
         }
         let rival = self.cache().rival(&guard);
         if let Some((rival, model)) = rival {
-            return self.publish_conflict(&split, &rival, &model).await;
+            let published = self.publish_conflict(&split, &rival, &model).await;
+            if published.is_err() {
+                self.doubted().insert(Unit::Split(key.clone()));
+            }
+            return published;
         }
         let models: Vec<Key> = names(&guard).map(|name| (key.0.clone(), name.to_owned())).collect();
         let _held = self.lock(&models).await;
-        self.run(Some(&split), &models).await
+        self.run(Unit::Split(key.clone()), Some(&split), &models).await
     }
 
     async fn reconcile_model(&self, key: &Key) -> Result<Done, Error> {
@@ -132,7 +165,7 @@ impl Controller {
         }
         let models = [key.clone()];
         let _held = self.lock(&models).await;
-        self.run(None, &models).await
+        self.run(Unit::Model(key.clone()), None, &models).await
     }
 
     async fn lock(&self, models: &[Key]) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
@@ -151,7 +184,12 @@ impl Controller {
     }
 
     /// The heart of it.
-    async fn run(&self, split: Option<&Arc<TrafficSplit>>, models: &[Key]) -> Result<Done, Error> {
+    async fn run(
+        &self,
+        unit: Unit,
+        split: Option<&Arc<TrafficSplit>>,
+        models: &[Key],
+    ) -> Result<Done, Error> {
         let mut found = find(&self.cache(), split, models);
         self.look_closer(&mut found).await?;
         let provider =
@@ -176,10 +214,8 @@ impl Controller {
         }
         let acted = self.act(&found, &plan).await;
         self.publish(&found, &observed, &plan, &acted, answered);
-        if acted.as_ref().is_err_and(Error::is_stale) {
-            // Somebody knows more than the watches have brought, and one of them may have stalled for minutes: the next
-            // plan is made from what lives. What cannot be read now is read by then.
-            let _ = self.reread(&found).await;
+        if acted.is_err() {
+            self.doubted().insert(unit);
         }
         let acted = acted?;
         Ok(Done { again: acted.wrote, next: plan.next })
@@ -194,10 +230,11 @@ impl Controller {
         now: Timestamp,
     ) -> Option<tokio::time::Instant> {
         let mut newest = None;
+        let ahead = self.cx.clock.ahead();
         let scrape = provider.map_or(Duration::from_secs(15), Provider::scrape_interval);
         for model in &mut observed.models {
             let Some(key) = keys.iter().find(|k| k.1 == model.name) else { continue };
-            let judged = self.trials.judge(key, model, observed.split.as_ref(), scrape, now);
+            let judged = self.trials.judge(key, model, observed.split.as_ref(), scrape, now, ahead);
             model.judgement = judged.judgement;
             newest = newest.max(judged.answered);
             for question in judged.due {

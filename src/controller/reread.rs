@@ -9,7 +9,7 @@ use super::{
     act::pruned,
     error::Error,
     guard::DeserializeGuard,
-    observe::{Found, is_owned, ours},
+    observe::{Found, FoundModel, is_owned, ours},
     reconcile::Controller,
 };
 use crate::{
@@ -19,60 +19,58 @@ use crate::{
 };
 
 impl Controller {
-    /// The same unit as it lives now: the `TrafficSplit`, its route, the models and their Deployments. Whatever is gone or
-    /// was made anew under its name ends this reconcile; the watch brings the news.
+    /// The same unit as it lives now: the `TrafficSplit`, its route, the models and their Deployments. Each is news for the
+    /// cache as soon as it was read. Whatever is gone or was made anew under its name ends this reconcile; the watch brings
+    /// the news.
     pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
         let client = &self.cx.api.reads;
         let mut live = found.clone();
-        let split = found.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
+        let of_split = found.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
         if let Some(split) = &found.split {
             let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
             let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
             let action = || format!("read TrafficSplit {namespace}/{name}");
-            live.split = Some(Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?)));
+            let split = pruned(api.get(&name).await.map_err(Error::api(action()))?);
+            self.cache_mut().splits.put(DeserializeGuard(Ok(split.clone())));
             let routes: Api<HTTPRoute> = Api::namespaced(client.clone(), &namespace);
             let route = routes
                 .get_opt(&name)
                 .await
-                .map_err(Error::api(format!("read HTTPRoute {namespace}/{name}")))?;
-            live.route = route.map(|route| Arc::new(pruned(route)));
+                .map_err(Error::api(format!("read HTTPRoute {namespace}/{name}")))?
+                .map(pruned);
+            // Somebody's route of the same name is not watched: in the cache it would stay for ever.
+            let uid = split.uid().unwrap_or_default();
+            if let Some(route) = route.as_ref().filter(|route| is_owned(&route.metadata, &uid)) {
+                self.cache_mut().routes.put(route.clone());
+            }
+            (live.split, live.route) = (Some(Arc::new(split)), route.map(Arc::new));
         }
         for model in &mut live.models {
-            let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
-            let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
-            let action = || format!("read ModelDeployment {namespace}/{name}");
-            let object = pruned(api.get(&name).await.map_err(Error::api(action()))?);
-            let uid = object.uid().unwrap_or_default();
-            model.object = Arc::new(object);
-            let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
-            let params = ListParams::default().labels(&format!("{MODEL_LABEL}={name}"));
-            let list = deployments
-                .list(&params)
-                .await
-                .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
-            let all = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
-            model.deployments = ours(all, &uid, &split);
+            self.reread_model(model, &of_split).await?;
         }
-        self.take_in(&live);
         Ok(live)
     }
 
-    /// What was read live is news for the cache too.
-    fn take_in(&self, live: &Found) {
-        let mut cache = self.cache_mut();
-        if let Some(split) = &live.split {
-            cache.splits.put(DeserializeGuard(Ok((**split).clone())));
+    async fn reread_model(&self, model: &mut FoundModel, split: &str) -> Result<(), Error> {
+        let client = &self.cx.api.reads;
+        let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
+        let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
+        let action = || format!("read ModelDeployment {namespace}/{name}");
+        let object = pruned(api.get(&name).await.map_err(Error::api(action()))?);
+        let uid = object.uid().unwrap_or_default();
+        self.cache_mut().models.put(DeserializeGuard(Ok(object.clone())));
+        model.object = Arc::new(object);
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+        let params = ListParams::default().labels(&format!("{MODEL_LABEL}={name}"));
+        let list = deployments
+            .list(&params)
+            .await
+            .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
+        let all = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
+        model.deployments = ours(all, &uid, split);
+        for deployment in &model.deployments {
+            self.cache_mut().deployments.put((**deployment).clone());
         }
-        // Somebody's route of the same name is not watched: in the cache it would stay for ever.
-        let split = live.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
-        if let Some(route) = live.route.as_ref().filter(|route| is_owned(&route.metadata, &split)) {
-            cache.routes.put((**route).clone());
-        }
-        for model in &live.models {
-            cache.models.put(DeserializeGuard(Ok((*model.object).clone())));
-            for deployment in &model.deployments {
-                cache.deployments.put((**deployment).clone());
-            }
-        }
+        Ok(())
     }
 }

@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     api::{
-        conditions::{self, ACCEPTED, READY, STALLED, State, truncate},
+        conditions::{
+            self, ACCEPTED, PROGRAMMED, READY, RECONCILING, RESOLVED_REFS, STALLED, State, truncate,
+        },
         v1alpha1::{ModelDeployment, ModelDeploymentStatus, TrafficSplit},
     },
     mutant::{Mutant, on},
@@ -104,7 +106,10 @@ impl Controller {
             generation,
             now,
         );
-        conditions::set(&mut status.conditions, conditions::RECONCILING, None, generation, now);
+        // Whether all that it names is there, and what becomes of its route, is not looked at any more.
+        for unknown in [RESOLVED_REFS, PROGRAMMED, RECONCILING] {
+            conditions::set(&mut status.conditions, unknown, None, generation, now);
+        }
         status.observed_generation = generation;
         status.message = message;
         if split.status.as_ref() != Some(&status) {

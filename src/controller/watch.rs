@@ -114,10 +114,15 @@ fn touched_model(cache: &Cache, model: &DeserializeGuard<ModelDeployment>) -> Ve
     unit_of(cache, key(model))
 }
 
-/// The unit of a model: the `TrafficSplits` that name it, and itself.
+/// The unit of a model: the `TrafficSplits` that name it; itself, if none of them does or all yield to older ones.
 fn unit_of(cache: &Cache, model: Key) -> Vec<Unit> {
-    let splits: Vec<Unit> = cache.claimants(&model).iter().map(|split| Unit::Split(key(&**split))).collect();
-    if splits.is_empty() { vec![Unit::Model(model)] } else { splits }
+    let splits = cache.claimants(&model);
+    let mut units: Vec<Unit> = splits.iter().map(|split| Unit::Split(key(&**split))).collect();
+    let sole = matches!(&splits[..], [split] if names(split).count() == 1);
+    if !sole && cache.owner(&model).is_none() {
+        units.push(Unit::Model(model));
+    }
+    units
 }
 
 fn touched_child<K: Resource<DynamicType = ()>>(cache: &Cache, child: &K) -> Vec<Unit> {

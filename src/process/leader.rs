@@ -14,6 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -239,6 +240,9 @@ impl Contender {
         };
         let sent = Instant::now();
         let lease = self.write(lease, spec).await?;
+        if let Some(time) = written_at(&lease) {
+            self.clock.agree(time);
+        }
         self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
         self.highest = self.highest.max(epoch);
         let cleared = self.held.as_ref().is_some_and(|held| held.cleared);
@@ -333,6 +337,11 @@ impl Contender {
             tracing::warn!(lease = self.name, leads, %error, "a round of the leader election failed");
         }
     }
+}
+
+/// The API server's own time at the newest write of an object, to the second.
+fn written_at(lease: &Lease) -> Option<Timestamp> {
+    lease.metadata.managed_fields.iter().flatten().filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
 }
 
 #[cfg(test)]

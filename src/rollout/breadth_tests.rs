@@ -119,6 +119,7 @@ impl World {
                 let parent = || Acceptance::Pending { parent: "Gateway public".to_owned() };
                 let acceptance = if accepted { Acceptance::Accepted } else { parent() };
                 Route::Live(RouteView {
+                    uid: String::new(),
                     generation: *generation,
                     shares: shares.clone(),
                     idle: self.idle.clone(),

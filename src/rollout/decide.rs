@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{
     evidence::Observability,
-    observed::{Model, Split, StableService},
+    observed::{Model, Route, Split, StableService},
     phase::Move,
     retreat::{cancelled, rollback, rolling_back, superseded, trial},
     steps,
@@ -40,9 +40,10 @@ impl Around<'_> {
         self.split.map(|s| &s.spec.strategy.canary)
     }
 
-    /// Nothing may rise: the spec of the `TrafficSplit` cannot be acted on, or names what is not there.
+    /// Nothing may rise: the spec of the `TrafficSplit` cannot be acted on, or names what is not there, or its route's name
+    /// is somebody else's.
     fn held(&self) -> bool {
-        self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some())
+        self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some() || s.route == Route::Taken)
     }
 
     /// The data plane has taken over a route that names this revision: its first request finds it.

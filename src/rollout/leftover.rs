@@ -110,6 +110,7 @@ mod tests {
         });
         let weight = 10_000 / i32::try_from(shares.len().max(1)).unwrap();
         let view = RouteView {
+            uid: String::new(),
             generation: 3,
             shares: shares.iter().map(|name| ((*name).to_owned(), weight)).collect::<BTreeMap<_, _>>(),
             idle: idle.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),

@@ -113,7 +113,10 @@ pub fn sizes(
                 }
                 RevisionUse::Warm if on(Mutant::WarmNotKept) => Some(0),
                 RevisionUse::Stable | RevisionUse::Warm => Some(full),
-                RevisionUse::Candidate => Some(candidate(model, status, split, present.desired)),
+                RevisionUse::Candidate => {
+                    let drained = is_drained(r, split, effective, now);
+                    Some(candidate(model, status, split, present.desired, drained))
+                }
                 RevisionUse::Draining if is_drained(r, split, effective, now) => Some(0),
                 RevisionUse::Draining => Some(present.desired),
                 RevisionUse::History => {
@@ -132,8 +135,15 @@ fn what_is_left(status: &ModelDeploymentStatus, full: i32) -> i32 {
     full - full * (taken.ppm() / 1000) / 1000
 }
 
-/// The candidate's size: its step's; never less than it has while it may have traffic.
-fn candidate(model: &Model, status: &ModelDeploymentStatus, split: Option<&Split>, present: i32) -> i32 {
+/// The candidate's size: its step's; never less than it has while it may have traffic, or had it in an attempt before and is
+/// not drained yet.
+fn candidate(
+    model: &Model,
+    status: &ModelDeploymentStatus,
+    split: Option<&Split>,
+    present: i32,
+    drained: bool,
+) -> i32 {
     let full = model.spec.full_size();
     match (status.phase, &status.step, split) {
         (Phase::Pending, ..) | (_, None, _) | (_, _, None) => {
@@ -144,7 +154,10 @@ fn candidate(model: &Model, status: &ModelDeploymentStatus, split: Option<&Split
             }
         }
         (Phase::RollingBack, ..) => present,
-        (Phase::Preparing, Some(_), Some(split)) => steps::replicas(&split.spec.strategy.canary, 0, full),
+        (Phase::Preparing, Some(_), Some(split)) => {
+            let needed = steps::replicas(&split.spec.strategy.canary, 0, full);
+            if drained { needed } else { needed.max(present.min(full)) }
+        }
         (phase, Some(step), Some(split)) if phase::on_trial(phase) => {
             let needed = steps::replicas(&split.spec.strategy.canary, step.index, full);
             needed.max(present.min(full))

@@ -79,11 +79,13 @@ pub fn remember(view: &RouteView, memory: Option<&RouteStatus>, now: Timestamp) 
     if kept.is_some() || view.acceptance != Acceptance::Accepted {
         return kept.cloned();
     }
-    Some(RouteStatus { generation: view.generation, shares: as_shares(&view.shares), since: MicroTime(now) })
+    let (uid, shares) = (view.uid.clone(), as_shares(&view.shares));
+    Some(RouteStatus { uid, generation: view.generation, shares, since: MicroTime(now) })
 }
 
 fn recalls(memory: &RouteStatus, view: &RouteView, now: Timestamp) -> bool {
-    memory.generation == view.generation && memory.shares == as_shares(&view.shares) && memory.since.0 <= now
+    let same = memory.uid == view.uid && memory.generation == view.generation;
+    same && memory.shares == as_shares(&view.shares) && memory.since.0 <= now
 }
 
 /// Weights as percentages, in the order of names.

@@ -13,6 +13,8 @@ use crate::{
 /// A live route as far as rollouts care.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteView {
+    /// Its uid: one that was made anew begins at generation 1 again.
+    pub uid: String,
     /// Its generation.
     pub generation: i64,
     /// Weight of each Service in the rules for traffic; of one that is named twice, the sum.
@@ -67,7 +69,8 @@ pub fn observe(live: &HTTPRoute) -> RouteView {
     });
     let idle =
         live.spec.rules.iter().filter(is_idle).flat_map(|rule| &rule.backend_refs).map(|b| b.name.clone());
-    RouteView { generation, shares, idle: idle.collect(), acceptance }
+    let uid = live.metadata.uid.clone().unwrap_or_default();
+    RouteView { uid, generation, shares, idle: idle.collect(), acceptance }
 }
 
 /// All controllers that report on this parent must agree, and at least one must report.

@@ -227,6 +227,7 @@ fn without_an_allowance_acceptance_is_enough() {
 }
 
 #[rstest]
+#[case::made_anew(|view: &mut RouteView| view.uid = "another".to_owned())]
 #[case::another_generation(|view: &mut RouteView| view.generation = 4)]
 #[case::another_weight(|view: &mut RouteView| { view.shares.insert("iris-bbbbbbbb".to_owned(), 501); })]
 #[case::a_revision_gone(|view: &mut RouteView| { view.shares.remove("iris-bbbbbbbb"); })]
@@ -269,7 +270,7 @@ proptest! {
         for (generation, weight, accepted, pause) in steps {
             now += pause;
             let acceptance = if accepted { Acceptance::Accepted } else { pending("p") };
-            let view = RouteView { generation, shares: [("r".to_owned(), weight)].into(), idle: [].into(), acceptance };
+            let view = RouteView { uid: String::new(), generation, shares: [("r".to_owned(), weight)].into(), idle: [].into(), acceptance };
             let verdict = effective(&view, memory.as_ref(), TEN, at(now));
             memory = remember(&view, memory.as_ref(), at(now));
             if accepted {

@@ -34,7 +34,6 @@ use crate::{
 pub struct Replicas {
     providers: BTreeMap<String, Source>,
     world: Clock,
-    starts: jiff::Timestamp,
     seed: u64,
 }
 
@@ -42,10 +41,7 @@ impl Replicas {
     /// A wall clock of a replica's own: it shows the world's time until it is made to jump.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        let clock = Clock::at(self.starts);
-        // Its anchor is now, the world's was its beginning.
-        clock.jump(self.world.now().duration_since(self.starts));
-        clock
+        Clock::at(self.world.now())
     }
 
     /// Runs a replica that leads for as long as it is polled; `client` makes its clients. Dropping the future is a crash.
@@ -95,7 +91,6 @@ pub struct World {
     pub plant: Plant,
     provider: Provider,
     provider_name: String,
-    starts: jiff::Timestamp,
     seed: u64,
 }
 
@@ -147,8 +142,8 @@ impl World {
             records: records.clone(),
         };
         let plant = Plant::new(around, actors);
-        let Setting { seed, starts, provider_name, .. } = setting;
-        Ok(Self { api, clock, began, records, prometheus, plant, provider, provider_name, starts, seed })
+        let Setting { seed, provider_name, .. } = setting;
+        Ok(Self { api, clock, began, records, prometheus, plant, provider, provider_name, seed })
     }
 
     /// The providers of the operator's configuration: one, with a transport to this world's Prometheus.
@@ -161,8 +156,7 @@ impl World {
     /// What a replica of the operator needs from this world.
     #[must_use]
     pub fn replicas(&self) -> Replicas {
-        let (providers, world, starts) = (self.providers(), self.clock.clone(), self.starts);
-        Replicas { providers, world, starts, seed: self.seed }
+        Replicas { providers: self.providers(), world: self.clock.clone(), seed: self.seed }
     }
 
     /// Lets the world and `others` (the replicas) go on until `end` says so of a change, at most for `limit`; whether it did.

@@ -66,6 +66,11 @@ pub struct RevisionShare {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteStatus {
+    /// The route's uid: one that was made anew under its name is another, which no proxy may know yet. Absent: written by a
+    /// release that did not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub uid: String,
     /// Generation of the route that every parent has accepted.
     pub generation: i64,
     /// What that generation says.

@@ -97,7 +97,7 @@ impl Walk<'_> {
                     match (fields.get(name), rest) {
                         (Some(field), _) => self.value(field, &Path::below(path, name, true), member, old),
                         (None, Rest::Of(inner)) => {
-                            self.value(inner, &Path::below(path, name, false), member, old)
+                            self.value(inner, &Path::below(path, name, false), member, old);
                         }
                         (None, Rest::Kept | Rest::Dropped) => {}
                     }
