@@ -9,6 +9,7 @@
 //! `SEEDS=20000 FROM=1` says which seeds; `SEED=n` replays one and tells its history. `plans` goes through the systematic
 //! plans instead. Exit code 1 when an invariant was violated or a replay differed.
 
+mod alloc;
 #[allow(dead_code, reason = "the checker tells more than the table shows")]
 mod checker;
 mod draw;
@@ -49,7 +50,6 @@ const SEEDS: u64 = 5000;
 const TWICE: u64 = 50;
 /// After so many failing seeds the run ends: they are told in full.
 const ENOUGH: usize = 20;
-const WORKERS: u64 = 2;
 
 fn main() -> ExitCode {
     if !entropy::is_interposed() {
@@ -89,6 +89,11 @@ fn warm() {
     }
 }
 
+/// How many seeds run beside each other: one a core.
+fn workers() -> usize {
+    thread::available_parallelism().map_or(2, Into::into)
+}
+
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
 }
@@ -120,13 +125,13 @@ fn one(seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The regressions, then the seeds, on two threads that each run one seed after the other.
+/// The regressions, then the seeds, on a thread per core that each run one seed after the other.
 fn run(from: u64, count: u64) -> Report {
     let report = Mutex::new(Report::default());
     regressions::run(&report);
     let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
     thread::scope(|scope| {
-        for _ in 0..WORKERS {
+        for _ in 0..workers() {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);

@@ -68,7 +68,7 @@ pub fn run(budget: u64) -> Report {
     }
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..crate::workers() {
             scope.spawn(|| {
                 while let Some((number, plan)) = at(&plans, next.fetch_add(1, Ordering::Relaxed)) {
                     let outcome = play(plan, &bases, &recorded);

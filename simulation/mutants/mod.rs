@@ -28,7 +28,6 @@ use table::{KNOWN, Known};
 
 /// After so many seeds a mutant has survived.
 const SEEDS: u64 = 2000;
-const WORKERS: usize = 2;
 
 /// How a mutant was caught.
 struct Caught {
@@ -48,7 +47,7 @@ pub fn run() -> ExitCode {
     let most = env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     thread::scope(|scope| {
-        for _ in 0..WORKERS {
+        for _ in 0..crate::workers() {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);

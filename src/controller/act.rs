@@ -14,12 +14,13 @@ use serde_json::Value;
 use super::{
     cache::{Cache, Table},
     error::Error,
+    known::wish,
     observe::{Found, FoundModel, is_owned},
     reconcile::Controller,
 };
 use crate::{
     mutant::{Mutant, on},
-    revision::{self, Snapshot},
+    revision::Snapshot,
     rollout::plan::{Plan, Write},
     route::{self, HTTPRoute, Share},
     workload::{self, Owner, covers},
@@ -96,7 +97,7 @@ impl Controller {
         if model.revisions.iter().any(|r| r.name_any() == revision) {
             return Ok(false);
         }
-        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
         let number = model.revisions.iter().map(|r| r.revision).max().unwrap_or(0) + 1;
         let desired = workload::controller_revision(&owner, &snapshot, number);
@@ -136,16 +137,23 @@ impl Controller {
         stable: bool,
     ) -> Result<bool, Error> {
         let Some(model) = model_of(found, model) else { return Ok(false) };
-        let Some(snapshot) = snapshot(model, revision) else { return Ok(false) };
+        let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
-        let named = |name: &str| model.services.iter().find(|s| s.name_any() == name);
-        let (live, desired) = if stable {
-            (named(&owner.name), workload::stable_service(&owner, &snapshot))
+        let name = if stable { &owner.name } else { revision };
+        let live = model.services.iter().find(|s| s.name_any() == *name).map(|s| &**s);
+        let wish = wish(found, model, revision, i32::from(stable));
+        if live.is_some_and(|live| self.known.is_settled(live.meta(), wish)) {
+            return Ok(false);
+        }
+        let desired = if stable {
+            workload::stable_service(&owner, &snapshot)
         } else {
-            let live = named(revision);
-            (live, workload::service(&owner, &snapshot, keeper(found, live.map(|s| s.meta()))))
+            workload::service(&owner, &snapshot, keeper(found, live.map(Resource::meta)))
         };
-        self.apply(client, &desired, live.map(|s| &**s), &owner.uid, false, |c| &mut c.services).await
+        if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
+            return Ok(false);
+        }
+        self.apply(client, &desired, live, &owner.uid, false, |c| &mut c.services).await
     }
 
     async fn write_deployment(
@@ -157,15 +165,22 @@ impl Controller {
         replicas: i32,
     ) -> Result<bool, Error> {
         let Some(model) = model_of(found, model) else { return Ok(false) };
-        let Some(snapshot) = snapshot(model, revision) else {
+        let Some(snapshot) = self.snapshot(model, revision) else {
             return self.scale(client, model, revision, replicas).await;
         };
         let owner = owner(model);
-        let live = model.deployments.iter().find(|d| d.name_any() == revision);
-        let keeper = keeper(found, live.map(|d| d.meta()));
+        let live = model.deployments.iter().find(|d| d.name_any() == revision).map(|d| &**d);
+        let wish = wish(found, model, revision, replicas);
+        if live.is_some_and(|live| self.known.is_settled(live.meta(), wish)) {
+            return Ok(false);
+        }
+        let keeper = keeper(found, live.map(Resource::meta));
         let desired = workload::deployment(&owner, &snapshot, replicas, keeper);
+        if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
+            return Ok(false);
+        }
         let falls = live.is_some_and(|d| d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1) > replicas);
-        self.apply(client, &desired, live.map(|d| &**d), &owner.uid, falls, |c| &mut c.deployments).await
+        self.apply(client, &desired, live, &owner.uid, falls, |c| &mut c.deployments).await
     }
 
     async fn write_route(&self, client: &Client, found: &Found, shares: &[Share]) -> Result<bool, Error> {
@@ -187,8 +202,22 @@ impl Controller {
         self.apply(client, &desired, live, &uid, live.is_some(), |c| &mut c.routes).await
     }
 
-    /// Applies one object if it is not so already. A name that somebody else has is left alone. `guarded`: only onto the
-    /// version that was read.
+    /// Whether an object says already all that we want, which is remembered under `wish`.
+    fn is_so<K: Resource<DynamicType = ()> + Serialize>(
+        &self,
+        live: &K,
+        desired: &K,
+        wish: Option<u64>,
+    ) -> bool {
+        let split_left = splits(live.meta()).any(|uid| !splits(desired.meta()).any(|other| other == uid));
+        let so = !split_left && covers(&json(live), &json(desired));
+        if so {
+            self.known.settle(live.meta(), wish);
+        }
+        so
+    }
+
+    /// Applies one object. A name that somebody else has is left alone. `guarded`: only onto the version that was read.
     async fn apply<K>(
         &self,
         client: &Client,
@@ -209,10 +238,6 @@ impl Controller {
         let kind = K::kind(&()).into_owned();
         let mut body = json(desired);
         if let Some(live) = live {
-            let split_left = splits(live.meta()).any(|uid| !splits(desired.meta()).any(|other| other == uid));
-            if kind != "HTTPRoute" && covers(&json(live), &body) && !split_left {
-                return Ok(false);
-            }
             let open = [(Mutant::UnguardedRoute, "HTTPRoute"), (Mutant::UnguardedScale, "Deployment")];
             if guarded && !open.iter().any(|(mutant, of)| on(*mutant) && *of == kind) {
                 body["metadata"]["uid"] = Value::from(live.uid());
@@ -326,24 +351,6 @@ fn model_of<'a>(found: &'a Found, name: &str) -> Option<&'a FoundModel> {
 fn is_of_previous(meta: &kube::core::ObjectMeta, owner: &Owner) -> bool {
     let mut owners = meta.owner_references.iter().flatten();
     owners.any(|o| o.kind == "ModelDeployment" && o.name == owner.name && o.uid != owner.uid)
-}
-
-/// The stored snapshot of a revision, or the one that the spec gives at first sight.
-pub(super) fn snapshot(model: &FoundModel, revision: &str) -> Option<Snapshot> {
-    let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
-    if on(Mutant::TemplateCopied) && stable == Some(revision) {
-        let name = model.object.name_any();
-        let fresh = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok()?;
-        return Some(Snapshot { revision: revision.to_owned(), ..fresh });
-    }
-    if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
-        return Snapshot::from_controller_revision(stored)
-            .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
-            .ok();
-    }
-    let name = model.object.name_any();
-    let fresh = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok()?;
-    (fresh.revision == revision).then_some(fresh)
 }
 
 pub(super) fn owner(model: &FoundModel) -> Owner {

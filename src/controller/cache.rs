@@ -14,13 +14,10 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{
-    Resource, ResourceExt,
-    core::{DeserializeGuard, ObjectMeta},
-    runtime::watcher::Event,
-};
+use kube::{Resource, ResourceExt, core::ObjectMeta, runtime::watcher::Event};
 use serde::Deserialize;
 
+use super::guard::DeserializeGuard;
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     mutant::{Mutant, on},
@@ -136,9 +133,12 @@ impl<K: Resource> Table<K> {
             }
             Event::InitDone => self.relisted(),
             Event::Apply(object) => {
-                // A watch may be slower than the answer to our own write.
-                let newer = |old: &Arc<K>| version(old.meta()) > version(object.meta());
-                if self.objects.get(&key(&object)).is_some_and(newer) {
+                // A watch may be slower than the answer to our own write, and what that answer said is no news: whoever
+                // writes looks again by itself.
+                let known = |old: &Arc<K>| {
+                    version(old.meta()) > version(object.meta()) || is_same(old.meta(), object.meta())
+                };
+                if self.objects.get(&key(&object)).is_some_and(known) {
                     return vec![];
                 }
                 let object = Arc::new(object);
@@ -214,6 +214,12 @@ impl<K: Resource> Table<K> {
 /// Resource versions of one kind grow (KEP-5504); what is not a number counts as oldest.
 pub fn version(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_ref().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+/// Whether two are one object in one version.
+fn is_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    one.resource_version.is_some()
+        && (&one.resource_version, &one.uid) == (&other.resource_version, &other.uid)
 }
 
 /// The `TrafficSplit` that an object was left to: its model, the controlling owner, is gone.

@@ -16,6 +16,7 @@ use super::{
     cache::{Cache, Key, names},
     error::Error,
     event::Events,
+    known::Known,
     metrics::ModelSeries,
     observe::{Found, find, interpret},
     queue::{Queue, Unit},
@@ -52,6 +53,8 @@ pub struct Controller {
     doubted: Mutex<BTreeSet<Unit>>,
     /// Revisions whose pods the API server was asked about, and its answer.
     pub(super) vetted: Mutex<BTreeMap<Key, Option<Refusal>>>,
+    /// What need not be worked out again.
+    pub(super) known: Known,
 }
 
 /// What a reconcile came to.
@@ -76,6 +79,7 @@ impl Controller {
             locks: Mutex::default(),
             doubted: Mutex::default(),
             vetted: Mutex::default(),
+            known: Known::default(),
         }
     }
 

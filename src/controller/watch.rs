@@ -5,7 +5,6 @@ use std::{fmt::Debug, sync::Arc};
 use futures::{StreamExt, pin_mut};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, watcher},
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     cache::{Cache, Key, Table, heir, key, names},
+    guard::DeserializeGuard,
     queue::Unit,
     reconcile::Controller,
 };

@@ -3,7 +3,7 @@
 //! It depends on `model`, `runtimeRef` and `template` as given and on nothing else: not on the order of keys or fields,
 //! not on defaults of a later release, not on `replicas`. The golden vectors in the tests may never change.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write};
 
 use serde_json::{Number, Value, json};
 use sha2::{Digest, Sha256};
@@ -31,7 +31,9 @@ pub struct Identity {
 /// The identity of what `spec` asks to run, for the `ModelDeployment` called `name`.
 #[must_use]
 pub fn identity(name: &str, spec: &ModelDeploymentSpec) -> Identity {
-    let digest = Sha256::digest(canonical(&asked(spec)).as_bytes());
+    let mut text = vec![];
+    write_members(&mut text, asked(spec).iter().map(|(name, part)| (*name, &**part)));
+    let digest = Sha256::digest(&text);
     let mut hash = String::with_capacity(64);
     let mut head: u64 = 0;
     for (index, byte) in digest.iter().enumerate() {
@@ -43,9 +45,9 @@ pub fn identity(name: &str, spec: &ModelDeploymentSpec) -> Identity {
     Identity { name: format!("{name}-{}", hash8(head)), hash, algorithm: ALGORITHM }
 }
 
-/// The three parts that make a revision, each only if it is given.
-fn asked(spec: &ModelDeploymentSpec) -> Value {
-    let mut parts = serde_json::Map::new();
+/// The three parts that make a revision, each only if it is given, in order of their names.
+fn asked(spec: &ModelDeploymentSpec) -> Vec<(&'static str, Cow<'_, Value>)> {
+    let mut parts = vec![];
     if let Some(model) = &spec.model {
         let fields = [
             ("version", Some(&model.version)),
@@ -53,15 +55,15 @@ fn asked(spec: &ModelDeploymentSpec) -> Value {
             ("format", model.format.as_ref()),
         ];
         let given = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
-        parts.insert("model".to_owned(), Value::Object(given.collect()));
+        parts.push(("model", Cow::Owned(Value::Object(given.collect()))));
     }
     if let Some(runtime) = &spec.runtime_ref {
-        parts.insert("runtimeRef".to_owned(), json!({"name": runtime.name}));
+        parts.push(("runtimeRef", Cow::Owned(json!({"name": runtime.name}))));
     }
     if let Some(template) = &spec.template {
-        parts.insert("template".to_owned(), template.clone());
+        parts.push(("template", Cow::Borrowed(template)));
     }
-    Value::Object(parts)
+    parts
 }
 
 /// Eight characters of [`ALPHABET`]: 38 bits of the hash.
@@ -77,41 +79,49 @@ fn hash8(mut head: u64) -> String {
 }
 
 /// JSON with sorted keys, no white space, and one form for each number.
-fn canonical(value: &Value) -> String {
-    let mut text = String::new();
-    write_canonical(&mut text, value);
-    text
-}
-
-fn write_canonical(text: &mut String, value: &Value) {
+fn write_canonical(text: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => text.push_str(&value.to_string()),
-        Value::Number(number) => text.push_str(&canonical_number(number)),
+        Value::Null | Value::Bool(_) | Value::String(_) => plain(text, value),
+        Value::Number(number) => text.extend(canonical_number(number).bytes()),
         Value::Array(items) => {
-            text.push('[');
+            text.push(b'[');
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
-                    text.push(',');
+                    text.push(b',');
                 }
                 write_canonical(text, item);
             }
-            text.push(']');
+            text.push(b']');
         }
         Value::Object(fields) => {
             // Sorted here, whatever serde_json's features make of a map's own order.
-            let sorted: BTreeMap<_, _> = fields.iter().collect();
-            text.push('{');
-            for (index, (key, item)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                text.push_str(&Value::String(key.clone()).to_string());
-                text.push(':');
-                write_canonical(text, item);
+            if fields.keys().is_sorted() {
+                write_members(text, fields.iter().map(|(key, item)| (key.as_str(), item)));
+            } else {
+                let sorted: BTreeMap<_, _> = fields.iter().collect();
+                write_members(text, sorted.into_iter().map(|(key, item)| (key.as_str(), item)));
             }
-            text.push('}');
         }
     }
+}
+
+fn write_members<'a>(text: &mut Vec<u8>, members: impl Iterator<Item = (&'a str, &'a Value)>) {
+    text.push(b'{');
+    for (index, (key, item)) in members.enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        plain(text, key);
+        text.push(b':');
+        write_canonical(text, item);
+    }
+    text.push(b'}');
+}
+
+/// What has one form only.
+fn plain<T: serde::Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) {
+    // Nothing can fail: it is written to memory.
+    let _ = serde_json::to_writer(text, value);
 }
 
 /// `1`, `1.0` and `1e0` are one number: the API server may hand any of them back.
@@ -171,7 +181,12 @@ mod tests {
     fn what_is_hashed_is_exactly_what_was_asked() {
         let given = json!({"model": {"version": "1", "format": "sklearn"}, "replicas": 3, "template": {"b": 1.0, "a": ["ü\n", null]}});
         assert_eq!(
-            canonical(&asked(&spec(given))),
+            {
+                let spec = spec(given);
+                let mut text = vec![];
+                write_members(&mut text, asked(&spec).iter().map(|(name, part)| (*name, &**part)));
+                String::from_utf8(text).unwrap()
+            },
             r#"{"model":{"format":"sklearn","version":"1"},"template":{"a":["ü\n",null],"b":1}}"#
         );
     }
@@ -209,7 +224,9 @@ mod tests {
     #[case("18446744073709551615", "18446744073709551615")]
     #[case("1e21", "1000000000000000000000")]
     fn a_number_has_one_form(#[case] given: &str, #[case] form: &str) {
-        assert_eq!(canonical(&serde_json::from_str(given).unwrap()), form);
+        let mut text = vec![];
+        write_canonical(&mut text, &serde_json::from_str(given).unwrap());
+        assert_eq!(String::from_utf8(text).unwrap(), form);
     }
 
     proptest! {

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     api::v1alpha1::{ParentRef, RouteMatch, Timeouts, TrafficSplit},
     mutant::{Mutant, on},
-    workload::covers,
 };
 
 /// The port of a revision's Service that HTTP routes send to.
@@ -56,16 +55,16 @@ pub fn render(split: &TrafficSplit, shares: &[Share]) -> Option<HTTPRoute> {
 pub fn in_sync(live: &HTTPRoute, desired: &HTTPRoute) -> bool {
     let (ours, theirs) = (&desired.metadata, &live.metadata);
     live.spec == desired.spec
-        && covers(&json(&theirs.labels), &json(&ours.labels))
+        && ours
+            .labels
+            .iter()
+            .flatten()
+            .all(|(key, value)| theirs.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value))
         && ours
             .owner_references
             .iter()
             .flatten()
             .all(|owner| theirs.owner_references.iter().flatten().any(|o| o == owner))
-}
-
-fn json<T: Serialize>(value: &T) -> serde_json::Value {
-    serde_json::to_value(value).unwrap_or_default()
 }
 
 fn metadata(split: &TrafficSplit) -> ObjectMeta {
@@ -166,7 +165,7 @@ fn named(kind: String, name: &str, value: &str) -> NamedMatch {
 
 /// An enum of the API as the word that it is on the wire.
 fn word<T: Serialize>(value: &T) -> String {
-    json(value).as_str().unwrap_or_default().to_owned()
+    serde_json::to_value(value).unwrap_or_default().as_str().unwrap_or_default().to_owned()
 }
 
 fn timeouts(given: &Timeouts) -> Option<RuleTimeouts> {

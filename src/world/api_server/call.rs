@@ -7,7 +7,7 @@ use super::{
     Part,
     delete::{Deleted, Options, Propagation},
     managed::Managed,
-    merge::misfits,
+    misfits::misfits,
     patch::{Form, patched},
     refused::{Cause, Refused},
     request::Query,
@@ -62,11 +62,14 @@ impl Call<'_> {
     /// Why a built-in kind's object cannot be read at all.
     fn untyped(&self, object: &Value) -> Option<String> {
         let kind = self.place.kind;
+        if kind.custom {
+            return None;
+        }
         let wrong = misfits(kind.schema(), object).into_iter().find(|wrong| wrong.contains(": expected "));
         let said = |wrong| {
             format!("{} in version {:?} cannot be handled as a {0}: {wrong}", kind.name, kind.version)
         };
-        wrong.filter(|_| !kind.custom).map(said)
+        wrong.map(said)
     }
 
     fn is_of_kind(&self, object: &Value) -> Result<(), Refused> {

@@ -104,9 +104,25 @@ impl Set {
         })
     }
 
+    /// Whether some field is in both.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.0.iter().any(|(step, ours)| {
+            let theirs = other.0.get(step);
+            theirs.is_some_and(|theirs| ours.member && theirs.member || ours.below.meets(&theirs.below))
+        })
+    }
+
+    /// Whether all fields of the other are in it.
+    pub fn holds(&self, other: &Self) -> bool {
+        other.0.iter().all(|(step, theirs)| {
+            let ours = self.0.get(step);
+            ours.is_some_and(|ours| (ours.member || !theirs.member) && ours.below.holds(&theirs.below))
+        })
+    }
+
     fn pick(&self, node: impl Fn(&Step, &Node) -> Node) -> Self {
-        let picked = self.0.iter().map(|(step, ours)| (step.clone(), node(step, ours)));
-        Self(picked.filter(|(_, node)| !node.is_empty()).collect())
+        let picked = self.0.iter().map(|(step, ours)| (step, node(step, ours)));
+        Self(picked.filter(|(_, node)| !node.is_empty()).map(|(step, node)| (step.clone(), node)).collect())
     }
 
     /// The set with every declared field on the way to a member.

@@ -22,7 +22,7 @@ pub(super) fn wants_metadata(accept: &str) -> bool {
 /// An object's metadata alone.
 pub(super) fn metadata_of(version: &Version) -> Vec<u8> {
     let mut bytes = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#.to_vec();
-    let meta = Metadata(&version.value["metadata"], &version.managed);
+    let meta = Metadata(&version.value["metadata"], version.owners());
     bytes.extend(serde_json::to_vec(&meta).unwrap_or_default());
     bytes.push(b'}');
     bytes

@@ -1,13 +1,14 @@
 //! Who owns which field (`metadata.managedFields`), and server-side apply.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::{
     fields::{Set, Step},
-    merge::{compare, mentioned, merge, misfits, remove},
+    merge::{compare, mentioned, merge, remove},
+    misfits::misfits,
     refused::{Cause, Refused},
     schema::Schema,
 };
@@ -21,7 +22,7 @@ pub(super) struct Manager {
     pub id: Id,
     /// When its fields last changed.
     pub time: String,
-    pub fields: Set,
+    pub fields: Arc<Set>,
 }
 
 /// What tells managers apart. Sorted as the API server lists them: those that apply first.
@@ -45,7 +46,7 @@ impl Serialize for Manager {
             map.serialize_entry("time", &self.time)?;
         }
         map.serialize_entry("fieldsType", "FieldsV1")?;
-        map.serialize_entry("fieldsV1", &self.fields)?;
+        map.serialize_entry("fieldsV1", &*self.fields)?;
         if !self.id.subresource.is_empty() {
             map.serialize_entry("subresource", self.id.subresource)?;
         }
@@ -76,23 +77,25 @@ impl Writer<'_> {
         if gained.is_empty() && difference.removed.is_empty() {
             return managed.clone();
         }
+        let written = gained.difference(stripped());
+        let mut own = None;
         let mut after = vec![];
-        // The manager's own earlier fields lose what went, like everybody's, and are then joined with what it wrote.
         for manager in managed.iter() {
-            let taken = manager.fields.difference(&gained).difference(&difference.removed);
-            if !taken.is_empty() {
-                after.push(Manager { fields: taken, ..manager.clone() });
+            if manager.id == self.id && !written.is_empty() {
+                // Its own earlier fields lose what went, like everybody's, and are joined with what it wrote.
+                let left = left(&manager.fields, &Set::default(), &difference.removed);
+                own =
+                    Some(if left.holds(&written) { left } else { Arc::new((*left).clone().union(&written)) });
+                continue;
+            }
+            let left = left(&manager.fields, &gained, &difference.removed);
+            if !left.is_empty() {
+                after.push(Manager { fields: left, ..manager.clone() });
             }
         }
-        let gained = gained.difference(&stripped());
-        if !gained.is_empty() {
-            match after.iter_mut().find(|manager| manager.id == self.id) {
-                Some(own) => {
-                    own.fields = std::mem::take(&mut own.fields).union(&gained);
-                    own.time.clone_from(&self.now);
-                }
-                None => after.push(Manager { id: self.id.clone(), time: self.now.clone(), fields: gained }),
-            }
+        if !written.is_empty() {
+            let fields = own.unwrap_or_else(|| Arc::new(written));
+            after.push(Manager { id: self.id.clone(), time: self.now.clone(), fields });
         }
         sorted(after)
     }
@@ -145,15 +148,15 @@ impl Writer<'_> {
             return Err(conflict(&conflicts));
         }
         for manager in &mut managers {
-            manager.fields = manager.fields.difference(&gained).difference(&difference.removed);
+            manager.fields = left(&manager.fields, &gained, &difference.removed);
         }
         managers.retain(|manager| !manager.fields.is_empty());
-        let fields = set.difference(&stripped());
+        let fields = set.difference(stripped());
         if !fields.is_empty() {
             // A manager that changes nothing brings no time with it.
             let time =
                 if new == *base { last.map(|last| last.time).unwrap_or_default() } else { self.now.clone() };
-            managers.push(Manager { id: self.id.clone(), time, fields });
+            managers.push(Manager { id: self.id.clone(), time, fields: Arc::new(fields) });
         }
         Ok((new, sorted(managers)))
     }
@@ -162,9 +165,9 @@ impl Writer<'_> {
     fn before_first_apply(&self, live: &Value) -> Option<Manager> {
         let nothing = empty(self.kind);
         let added = compare(self.schema, &nothing, live).without(&self.ignored).added;
-        let fields = added.difference(&stripped());
+        let fields = added.difference(stripped());
         let id = Id { applies: false, name: "before-first-apply".to_owned(), ..self.id.clone() };
-        (!fields.is_empty()).then(|| Manager { id, time: self.now.clone(), fields })
+        (!fields.is_empty()).then(|| Manager { id, time: self.now.clone(), fields: Arc::new(fields) })
     }
 
     /// Takes away what this manager applied last and does not apply now, unless somebody else owns it.
@@ -236,8 +239,22 @@ fn empty(kind: &str) -> Value {
     }
 }
 
+/// What is left to a manager when somebody else has gained some fields and others are gone.
+fn left(fields: &Arc<Set>, gained: &Set, removed: &Set) -> Arc<Set> {
+    if fields.meets(gained) || fields.meets(removed) {
+        Arc::new(fields.difference(gained).difference(removed))
+    } else {
+        fields.clone()
+    }
+}
+
 /// Fields that nobody owns.
-fn stripped() -> Set {
+fn stripped() -> &'static Set {
+    static STRIPPED: OnceLock<Set> = OnceLock::new();
+    STRIPPED.get_or_init(nobodys)
+}
+
+fn nobodys() -> Set {
     let mut set = Set::default();
     let field = |name: &str| Step::Field(name.to_owned());
     for name in ["apiVersion", "kind", "metadata"] {

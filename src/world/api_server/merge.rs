@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     fields::{Set, Step, step_of},
-    schema::{Relation, Rest, Scalar, Schema, Shape},
-    validate::wrong_type,
+    schema::{Schema, Shape},
 };
 
 /// How two values differ.
@@ -170,9 +169,12 @@ impl Compare<'_> {
             .flat_map(Map::keys)
             .filter(|name| !old.is_some_and(|old| old.contains_key(*name)));
         for name in names.chain(fresh) {
-            self.path.push(Step::Field(name.clone()));
-            self.both(schema.field(name).0, old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
-            self.path.pop();
+            let (before, after) = (old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
+            if before != after {
+                self.path.push(Step::Field(name.clone()));
+                self.both(schema.field(name).0, before, after);
+                self.path.pop();
+            }
         }
     }
 
@@ -314,77 +316,4 @@ pub(super) fn remove(schema: &Schema, value: &Value, fields: &Set) -> Option<Val
             (!kept.is_empty()).then_some(Value::Array(kept))
         }
     }
-}
-
-/// What is wrong with a value that somebody wants to apply: `.spec.foo: field not declared in schema`.
-pub(super) fn misfits(schema: &Schema, value: &Value) -> Vec<String> {
-    let mut found = vec![];
-    misfit(schema, "", value, &mut found);
-    found
-}
-
-fn misfit(schema: &Schema, path: &str, value: &Value, found: &mut Vec<String>) {
-    if value.is_null() {
-        return;
-    }
-    if wrong_type(schema, value).is_some() {
-        found.push(format!("{path}: {}", of_another_type(schema, value)));
-        return;
-    }
-    match (&schema.shape, value) {
-        (Shape::Object { fields, rest, .. }, Value::Object(members)) => {
-            for (name, member) in members {
-                let path = format!("{path}.{name}");
-                match (fields.get(name), rest) {
-                    (Some(field), _) => misfit(field, &path, member, found),
-                    (None, Rest::Of(inner)) => misfit(inner, &path, member, found),
-                    (None, Rest::Kept) => {}
-                    (None, Rest::Dropped) => found.push(format!("{path}: field not declared in schema")),
-                }
-            }
-        }
-        (Shape::List { items, relation }, Value::Array(entries)) => {
-            let mut seen = vec![];
-            for (index, entry) in entries.iter().enumerate() {
-                if *relation == Relation::Atomic {
-                    misfit(items, &format!("{path}[{index}]"), entry, found);
-                    continue;
-                }
-                match step_of(schema, entry) {
-                    Err(why) => found.push(format!("{path}: element {index}: {why}")),
-                    Ok(step) => {
-                        let mut named = Set::default();
-                        named.insert(std::slice::from_ref(&step));
-                        let here = named.paths().remove(0);
-                        if seen.contains(&step) {
-                            found.push(format!("{path}: duplicate entries for key {here}"));
-                        }
-                        misfit(items, &format!("{path}{here}"), entry, found);
-                        seen.push(step);
-                    }
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn of_another_type(schema: &Schema, value: &Value) -> String {
-    let wanted = match &schema.shape {
-        Shape::Object { .. } => "map",
-        Shape::List { .. } => "list",
-        Shape::Scalar(Scalar::Integer | Scalar::Number) => "numeric (int or float)",
-        Shape::Scalar(Scalar::Flag) => "boolean",
-        Shape::Scalar(_) | Shape::Any => "string",
-    };
-    let of_parts = !matches!(schema.shape, Shape::Scalar(_));
-    let is = match value {
-        Value::Object(_) => "map".to_owned(),
-        Value::Array(_) => "list".to_owned(),
-        Value::String(text) if of_parts => format!("&{{{text}}}"),
-        Value::String(_) => "string".to_owned(),
-        Value::Bool(_) if !of_parts => "boolean".to_owned(),
-        other => format!("&value.valueUnstructured{{Value:{other}}}"),
-    };
-    format!("expected {wanted}, got {is}")
 }

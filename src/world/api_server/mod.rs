@@ -24,9 +24,13 @@ mod kind;
 mod labels;
 mod list;
 mod managed;
+mod matching;
 mod merge;
 mod metadata;
+mod misfits;
+mod named;
 mod patch;
+mod path;
 mod quantity;
 mod refused;
 mod request;
@@ -233,6 +237,17 @@ impl ApiServer {
     /// takes nothing away and meets no conflicts. For speed, where neither matters.
     pub fn without_owners(&self) {
         self.lock().without_owners = true;
+    }
+
+    /// Keeps `managedFields` to itself from now on: readers are not told, but the rules of server-side apply hold. For
+    /// speed, where no reader looks at them.
+    pub fn hide_owners(&self) {
+        self.lock().hides_owners = true;
+    }
+
+    /// The last change that `which` accepts.
+    pub fn last(&self, which: impl FnMut(&&Change) -> bool) -> Option<Change> {
+        self.lock().history.iter().rev().find(which).cloned()
     }
 
     fn tell(&self, store: &Store) {

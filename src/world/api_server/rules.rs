@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: CEL rules, compiled once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use kube::core::cel::{
     KubeCelExt,
@@ -12,14 +12,19 @@ use kube::core::cel::{
 use serde_json::Value;
 
 use super::{
+    matching,
+    named::Named,
+    path::Path,
     refused::Cause,
-    schema::{Pattern, Relation, Rest, Scalar, Schema, Shape},
+    schema::{Relation, Rest, Scalar, Schema, Shape},
 };
 
 /// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
     program: Option<Program>,
+    /// What it looks at, its message included.
+    named: Named,
     message: String,
     spoken: Option<Program>,
     reason: &'static str,
@@ -35,8 +40,12 @@ impl Rule {
     pub fn read(document: &Value) -> Self {
         let text = document["rule"].as_str().unwrap_or_default();
         let trimmed = text.trim();
+        let mut named = Named::default();
+        named.read(text);
+        named.read(document["messageExpression"].as_str().unwrap_or_default());
         Self {
             program: Program::compile(text).ok(),
+            named,
             message: document["message"]
                 .as_str()
                 .map_or_else(|| format!("failed rule: {trimmed}"), str::to_owned),
@@ -52,50 +61,37 @@ impl Rule {
             optional: document["optionalOldSelf"] == true,
         }
     }
-
-    /// Whether a text matches a regular expression.
-    pub fn pattern(pattern: &str) -> Self {
-        let quoted = Value::from(pattern).to_string();
-        Self::read(&serde_json::json!({"rule": format!("self.matches({quoted})")}))
-    }
 }
 
-/// What rules are asked with: one for each API server, because it remembers answers.
+/// What rules are asked with.
 pub(super) struct Rules {
     context: Context<'static>,
-    /// By pattern and text: the same durations and names come again and again.
-    matched: BTreeMap<(String, String), bool>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { context: Context::default().with_all(), matched: BTreeMap::new() }
+        let mut context = Context::default().with_all();
+        context.add_function("matches", matching::remembered);
+        Self { context }
     }
 }
 
 impl Rules {
-    /// Whether a text matches.
-    pub fn matches(&mut self, pattern: &Pattern, text: &str) -> bool {
-        let key = (pattern.text.clone(), text.to_owned());
-        if let Some(known) = self.matched.get(&key) {
-            return *known;
-        }
-        let mut scope = self.context.new_inner_scope();
-        scope.add_variable_from_value("self", Cel::String(Arc::new(text.to_owned())));
-        let program = pattern.rule.program.as_ref();
-        let matches = program.is_some_and(|p| matches!(p.execute(&scope), Ok(Cel::Bool(true))));
-        self.matched.insert(key, matches);
-        matches
-    }
-
     /// All rules of an object. What has not changed is asked only by rules that compare (ratcheting).
     pub fn check(&self, schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = vec![];
-        self.walk(schema, "", value, old, &mut causes);
+        self.walk(schema, &Path::Root, value, old, &mut causes);
         causes
     }
 
-    fn walk(&self, schema: &Schema, path: &str, value: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+    fn walk(
+        &self,
+        schema: &Schema,
+        path: &Path,
+        value: &Value,
+        old: Option<&Value>,
+        causes: &mut Vec<Cause>,
+    ) {
         let unchanged = old.is_some_and(|old| old == value);
         if !schema.ruled || value.is_null() || (unchanged && !schema.transitional) {
             return;
@@ -111,8 +107,7 @@ impl Rules {
                         (None, Rest::Of(value)) => value,
                         _ => continue,
                     };
-                    let declared = fields.contains_key(name);
-                    let path = join(path, name, declared);
+                    let path = Path::below(path, name, fields.contains_key(name));
                     self.walk(inner, &path, member, old.and_then(|old| old.get(name)), causes);
                 }
             }
@@ -123,7 +118,7 @@ impl Rules {
                         Relation::Set | Relation::Atomic => false,
                     };
                     let before = old.and_then(Value::as_array).and_then(|all| all.iter().find(same));
-                    self.walk(items, &format!("{path}[{index}]"), entry, before, causes);
+                    self.walk(items, &Path::Index(path, index), entry, before, causes);
                 }
             }
             _ => {}
@@ -133,21 +128,25 @@ impl Rules {
     fn ask(
         &self,
         schema: &Schema,
-        path: &str,
+        path: &Path,
         value: &Value,
         old: Option<&Value>,
         unchanged: bool,
         causes: &mut Vec<Cause>,
     ) {
-        let mut scope = self.context.new_inner_scope();
-        scope.add_variable_from_value("self", cel(value, schema));
-        if let Some(old) = old.filter(|_| schema.rules.iter().any(|rule| rule.compares)) {
-            scope.add_variable_from_value("oldSelf", cel(old, schema));
+        let applies =
+            |rule: &&Rule| !(rule.compares && old.is_none() && !rule.optional || !rule.compares && unchanged);
+        let rules: Vec<&Rule> = schema.rules.iter().filter(applies).collect();
+        if rules.is_empty() {
+            return;
         }
-        for rule in &schema.rules {
-            if rule.compares && old.is_none() && !rule.optional || !rule.compares && unchanged {
-                continue;
-            }
+        let named: Vec<&Named> = rules.iter().map(|rule| &rule.named).collect();
+        let mut scope = self.context.new_inner_scope();
+        scope.add_variable_from_value("self", cel(value, schema, &named));
+        if let Some(old) = old.filter(|_| rules.iter().any(|rule| rule.compares)) {
+            scope.add_variable_from_value("oldSelf", cel(old, schema, &named));
+        }
+        for rule in rules {
             let holds = rule.program.as_ref().map(|program| program.execute(&scope));
             let spoken = || match rule.spoken.as_ref().map(|program| program.execute(&scope)) {
                 Some(Ok(Cel::String(text))) => text.to_string(),
@@ -174,15 +173,6 @@ fn worded(reason: &str, value: &Value, why: &str) -> String {
         "FieldValueDuplicate" => format!("Duplicate value: {value}"),
         _ if value.is_object() || value.is_array() => format!("Invalid value: {why}"),
         _ => format!("Invalid value: {value}: {why}"),
-    }
-}
-
-/// The path of a field below another.
-pub(super) fn join(path: &str, name: &str, declared: bool) -> String {
-    match (path.is_empty(), declared) {
-        (true, _) => name.to_owned(),
-        (false, true) => format!("{path}.{name}"),
-        (false, false) => format!("{path}[{name}]"),
     }
 }
 
@@ -213,8 +203,8 @@ const RESERVED: [&str; 23] = [
     "",
 ];
 
-/// A JSON value as CEL sees it.
-fn cel(value: &Value, schema: &Schema) -> Cel {
+/// A JSON value as CEL sees it, as far as somebody names it.
+fn cel(value: &Value, schema: &Schema, named: &[&Named]) -> Cel {
     match value {
         Value::Null => Cel::Null,
         Value::Bool(flag) => Cel::Bool(*flag),
@@ -223,20 +213,21 @@ fn cel(value: &Value, schema: &Schema) -> Cel {
             _ => Cel::Float(number.as_f64().unwrap_or_default()),
         },
         Value::String(text) => Cel::String(Arc::new(text.clone())),
-        Value::Array(items) => {
-            Cel::List(Arc::new(items.iter().map(|item| cel(item, schema.items())).collect()))
-        }
+        Value::Array(items) => Cel::List(Arc::new(
+            items.iter().map(|item| cel(item, schema.items(), &[&Named::WHOLE])).collect(),
+        )),
         Value::Object(members) => {
             // A null in a field that may be null is like none.
             let there = members.iter().filter(|(_, member)| !member.is_null());
-            let entries = there.map(|(name, member)| {
+            let entries = there.filter_map(|(name, member)| {
                 let (inner, declared) = schema.field(name);
                 let key = if declared && RESERVED.contains(&name.as_str()) {
                     format!("__{name}__")
                 } else {
                     name.clone()
                 };
-                (Key::String(Arc::new(key)), cel(member, inner))
+                let below: Vec<&Named> = named.iter().filter_map(|named| named.below(&key)).collect();
+                (!below.is_empty()).then(|| (Key::String(Arc::new(key)), cel(member, inner, &below)))
             });
             Cel::Map(Map { map: Arc::new(entries.collect()) })
         }

@@ -107,17 +107,21 @@ pub(super) struct Limits {
     pub min_items: Option<u64>,
     pub max_items: Option<u64>,
     pub max_properties: Option<u64>,
-    pub pattern: Option<Pattern>,
+    /// A regular expression.
+    pub pattern: Option<String>,
     pub choices: Vec<Value>,
 }
 
-/// A regular expression, in the words of the CRD and ready to use.
-#[derive(Debug)]
-pub(super) struct Pattern {
-    /// As it is written.
-    pub text: String,
-    /// The same as a CEL program: `self.matches(…)`.
-    pub rule: Rule,
+impl Limits {
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        let lengths = [self.min_length, self.max_length, self.min_items, self.max_items, self.max_properties];
+        let numbers = [self.minimum, self.maximum];
+        lengths.iter().any(Option::is_some)
+            || numbers.iter().any(Option::is_some)
+            || self.pattern.is_some()
+            || !self.choices.is_empty()
+    }
 }
 
 impl Schema {
@@ -347,8 +351,6 @@ fn text() -> Schema {
 fn limits(document: &Value) -> Limits {
     let number = |name: &str| document[name].as_f64();
     let count = |name: &str| document[name].as_u64();
-    let pattern =
-        document["pattern"].as_str().map(|text| Pattern { text: text.to_owned(), rule: Rule::pattern(text) });
     Limits {
         minimum: number("minimum"),
         maximum: number("maximum"),
@@ -357,7 +359,7 @@ fn limits(document: &Value) -> Limits {
         min_items: count("minItems"),
         max_items: count("maxItems"),
         max_properties: count("maxProperties"),
-        pattern,
+        pattern: document["pattern"].as_str().map(str::to_owned),
         choices: list(&document["enum"]).to_vec(),
     }
 }

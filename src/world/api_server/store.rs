@@ -11,7 +11,11 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{kind::Kind, managed::Managed, rules::Rules};
+use super::{
+    kind::Kind,
+    managed::{Managed, Manager},
+    rules::Rules,
+};
 use crate::world::history::{Change, Key};
 
 /// An object as it was for a while.
@@ -23,13 +27,20 @@ pub(super) struct Version {
     pub value: Arc<Value>,
     /// Who owns what.
     pub managed: Managed,
+    /// Readers are told nothing of that.
+    hidden: bool,
     bytes: OnceLock<Bytes>,
 }
 
 impl Version {
     /// A version that nothing else shares yet.
     pub fn new(revision: u64, value: Arc<Value>, managed: Managed) -> Arc<Self> {
-        Arc::new(Self { revision, value, managed, bytes: OnceLock::new() })
+        Arc::new(Self { revision, value, managed, hidden: false, bytes: OnceLock::new() })
+    }
+
+    /// Who owns what, as far as readers are told.
+    pub fn owners(&self) -> &[Manager] {
+        if self.hidden { &[] } else { &self.managed }
     }
 
     /// As JSON, written once for all who ask.
@@ -41,8 +52,8 @@ impl Version {
     /// With who owns what, as clients see it.
     pub fn whole(&self) -> Value {
         let mut value = (*self.value).clone();
-        if !self.managed.is_empty() {
-            value["metadata"]["managedFields"] = serde_json::to_value(&*self.managed).unwrap_or_default();
+        if !self.owners().is_empty() {
+            value["metadata"]["managedFields"] = serde_json::to_value(self.owners()).unwrap_or_default();
         }
         value
     }
@@ -54,8 +65,8 @@ impl Serialize for Whole<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (name, value) in self.0.value.as_object().into_iter().flatten() {
-            if name == "metadata" && !self.0.managed.is_empty() {
-                map.serialize_entry(name, &Metadata(value, &self.0.managed))?;
+            if name == "metadata" && !self.0.owners().is_empty() {
+                map.serialize_entry(name, &Metadata(value, self.0.owners()))?;
             } else {
                 map.serialize_entry(name, value)?;
             }
@@ -65,7 +76,7 @@ impl Serialize for Whole<'_> {
 }
 
 /// Metadata and the owners in it.
-pub(super) struct Metadata<'a>(pub &'a Value, pub &'a Managed);
+pub(super) struct Metadata<'a>(pub &'a Value, pub &'a [Manager]);
 
 impl Serialize for Metadata<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -74,7 +85,7 @@ impl Serialize for Metadata<'_> {
             map.serialize_entry(name, value)?;
         }
         if !self.1.is_empty() {
-            map.serialize_entry("managedFields", &**self.1)?;
+            map.serialize_entry("managedFields", self.1)?;
         }
         map.end()
     }
@@ -153,6 +164,8 @@ pub(super) struct Store {
     pub forbidden: Vec<Forbidden>,
     /// Whether watchers and readers are told who owns what.
     pub without_owners: bool,
+    /// Whether only readers are not told.
+    pub hides_owners: bool,
     /// CEL.
     pub rules: Rules,
 }
@@ -223,7 +236,8 @@ impl Store {
             value["metadata"]["resourceVersion"] = Value::from(revision.to_string());
         }
         let managed = if self.without_owners { Managed::default() } else { managed };
-        let version = Version::new(revision, Arc::new(value), managed);
+        let (value, hidden) = (Arc::new(value), self.hides_owners);
+        let version = Arc::new(Version { revision, value, managed, hidden, bytes: OnceLock::new() });
         if gone {
             objects.live.remove(&name);
         } else {

@@ -3,22 +3,24 @@
 use serde_json::Value;
 
 use super::{
+    matching,
+    path::Path,
     refused::Cause,
-    rules::{Rules, join},
+    rules::Rules,
     schema::{Limits, Rest, Scalar, Schema, Shape},
 };
 
 /// Everything that is wrong with an object. `old`: what it was; parts that have not changed are not looked at again.
 /// `of_status`: only that is written, and messages begin there.
 pub(super) fn validate(
-    rules: &mut Rules,
+    rules: &Rules,
     schema: &Schema,
     value: &Value,
     old: Option<&Value>,
     of_status: bool,
 ) -> Vec<Cause> {
     let mut causes = vec![];
-    Walk { rules, causes: &mut causes, of_status }.value(schema, "", value, old);
+    Walk { causes: &mut causes, of_status }.value(schema, &Path::Root, value, old);
     causes.sort_by(|a, b| a.field.cmp(&b.field));
     scale(schema, value, &mut causes);
     let blocking = |cause: &Cause| {
@@ -61,7 +63,6 @@ fn scale(schema: &Schema, value: &Value, causes: &mut Vec<Cause>) {
 }
 
 struct Walk<'a> {
-    rules: &'a mut Rules,
     causes: &'a mut Vec<Cause>,
     of_status: bool,
 }
@@ -71,36 +72,40 @@ impl Walk<'_> {
         self.causes.push(Cause::new(reason, path, message));
     }
 
-    fn value(&mut self, schema: &Schema, path: &str, value: &Value, old: Option<&Value>) {
+    fn value(&mut self, schema: &Schema, path: &Path, value: &Value, old: Option<&Value>) {
         if old == Some(value) || value.is_null() && schema.nullable || matches!(schema.shape, Shape::Any) {
             return;
         }
         if let Some(wanted) = wrong_type(schema, value) {
-            let is = type_of(value);
-            let within = self.within(path);
+            let (is, path) = (type_of(value), path.to_string());
+            let within = self.within(&path);
             let message = format!("Invalid value: {is:?}: {within} in body must be of type {wanted}: {is:?}");
-            return self.say("FieldValueTypeInvalid", path, message);
+            return self.say("FieldValueTypeInvalid", &path, message);
         }
-        self.limits(&schema.limits, path, value);
+        if schema.limits.any() {
+            self.limits(&schema.limits, &path.to_string(), value);
+        }
         match (&schema.shape, value) {
             (Shape::Object { fields, rest, required, .. }, Value::Object(members)) => {
                 for name in required.iter().filter(|name| !members.contains_key(*name)) {
-                    self.causes.push(Cause::required(&join(path, name, true), ""));
+                    self.causes.push(Cause::required(&Path::below(path, name, true).to_string(), ""));
                 }
                 for (name, member) in
-                    members.iter().filter(|(name, _)| *name != "metadata" || !path.is_empty())
+                    members.iter().filter(|(name, _)| *name != "metadata" || !path.is_root())
                 {
                     let old = old.and_then(|old| old.get(name));
                     match (fields.get(name), rest) {
-                        (Some(field), _) => self.value(field, &join(path, name, true), member, old),
-                        (None, Rest::Of(inner)) => self.value(inner, &join(path, name, false), member, old),
+                        (Some(field), _) => self.value(field, &Path::below(path, name, true), member, old),
+                        (None, Rest::Of(inner)) => {
+                            self.value(inner, &Path::below(path, name, false), member, old);
+                        }
                         (None, Rest::Kept | Rest::Dropped) => {}
                     }
                 }
             }
             (Shape::List { items, .. }, Value::Array(entries)) => {
                 for (index, entry) in entries.iter().enumerate() {
-                    self.value(items, &format!("{path}[{index}]"), entry, None);
+                    self.value(items, &Path::Index(path, index), entry, None);
                 }
             }
             _ => {}
@@ -145,10 +150,9 @@ impl Walk<'_> {
                     format!("Invalid value: {value}: {within} in body should be at least {least} chars long");
                 self.say(invalid, path, why);
             }
-            if let Some(pattern) =
-                limits.pattern.as_ref().filter(|pattern| !self.rules.matches(pattern, text))
-            {
-                let why = format!("Invalid value: {value}: {within} in body should match '{}'", pattern.text);
+            let matches = |pattern: &&String| matching::matches(pattern, text) == Some(true);
+            if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !matches(pattern)) {
+                let why = format!("Invalid value: {value}: {within} in body should match '{pattern}'");
                 self.say(invalid, path, why);
             }
         }

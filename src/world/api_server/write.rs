@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Part, checks,
@@ -10,8 +10,8 @@ use super::{
     fields::{Set, Step},
     kind::Kind,
     managed::{Id, Managed, Writer},
-    merge::misfits,
     metadata,
+    misfits::misfits,
     refused::{Cause, Refused},
     store::{Place, Store, Version},
     validate::validate,
@@ -137,12 +137,9 @@ impl Store {
         if !causes.is_empty() {
             return Err(Refused::invalid(kind, &place.name, causes));
         }
-        let owners = |managed: &Managed| -> Vec<(Id, Set)> {
-            managed.iter().map(|manager| (manager.id.clone(), manager.fields.clone())).collect()
-        };
         let same_owners = Arc::ptr_eq(&managed, &live.managed)
             || self.without_owners
-            || owners(&managed) == owners(&live.managed);
+            || managed.iter().map(|m| (&m.id, &m.fields)).eq(live.managed.iter().map(|m| (&m.id, &m.fields)));
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         let finished = !old["metadata"]["deletionTimestamp"].is_null()
             && finalizers(&new).is_empty()
@@ -165,7 +162,7 @@ impl Store {
     /// What the kind's schema and rules find wrong.
     fn wrong(&mut self, kind: &Kind, new: &Value, old: Option<&Value>, part: Part) -> Vec<Cause> {
         if kind.custom {
-            validate(&mut self.rules, kind.schema(), new, old, part == Part::Status)
+            validate(&self.rules, kind.schema(), new, old, part == Part::Status)
         } else {
             checks::check(kind, new, old)
         }
@@ -262,12 +259,9 @@ fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
         return false;
     }
     if kind.custom {
-        let without = |object: &Value| -> Map<String, Value> {
-            let skip = |name: &str| name == "metadata" || kind.status && name == "status";
-            let members = object.as_object().into_iter().flatten();
-            members.filter(|(name, _)| !skip(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
-        };
-        return without(new) != without(old);
+        let skip = |name: &str| name == "metadata" || kind.status && name == "status";
+        let without = |object| Value::as_object(object).into_iter().flatten().filter(|(name, _)| !skip(name));
+        return !without(new).eq(without(old));
     }
     let annotations =
         kind.name == "Deployment" && new["metadata"]["annotations"] != old["metadata"]["annotations"];

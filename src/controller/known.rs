@@ -1,0 +1,221 @@
+//! What was worked out once and holds for as long as an object is what it was: stored snapshots as types, and objects that
+//! already say what we want of them. Reconciles come often, changes seldom: both would be worked out again each time.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::{ResourceExt, core::ObjectMeta};
+
+use super::{
+    observe::{Found, FoundModel},
+    reconcile::Controller,
+};
+use crate::{
+    mutant::{Mutant, on},
+    revision::{self, Snapshot, SnapshotError},
+};
+
+/// So many snapshots are kept: those of rollouts that go on. A unit at rest needs none.
+const SNAPSHOTS: usize = 256;
+/// So many objects are remembered to be in sync, at about a hundred bytes each.
+const SETTLED: usize = 4096;
+
+/// See the module. Everything in it can be thrown away at any time.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// By the `ControllerRevision`'s uid: the API server lets nobody change its data.
+    snapshots: Mutex<BTreeMap<String, Arc<Snapshot>>>,
+    /// By uid: the version that says all that we want, and the [`wish`] for that.
+    settled: Mutex<BTreeMap<String, (String, u64)>>,
+}
+
+impl Known {
+    /// The snapshot in a `ControllerRevision`, read at first sight.
+    ///
+    /// # Errors
+    /// It cannot be read; that is found out anew each time.
+    pub fn snapshot(&self, stored: &ControllerRevision) -> Result<Arc<Snapshot>, SnapshotError> {
+        let Some(uid) = &stored.metadata.uid else {
+            return Snapshot::from_controller_revision(stored).map(Arc::new);
+        };
+        if let Some(known) = lock(&self.snapshots).get(uid) {
+            return Ok(known.clone());
+        }
+        let snapshot = Arc::new(Snapshot::from_controller_revision(stored)?);
+        let mut snapshots = lock(&self.snapshots);
+        bound(&mut snapshots, SNAPSHOTS);
+        snapshots.insert(uid.clone(), snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// Whether this version of an object was found to say all of a [`wish`].
+    pub fn is_settled(&self, live: &ObjectMeta, wish: Option<u64>) -> bool {
+        let (Some(uid), Some(version), Some(wish)) = (&live.uid, &live.resource_version, wish) else {
+            return false;
+        };
+        lock(&self.settled).get(uid).is_some_and(|(of, what)| of == version && *what == wish)
+    }
+
+    /// Remembers that it does.
+    pub fn settle(&self, live: &ObjectMeta, wish: Option<u64>) {
+        let (Some(uid), Some(version), Some(wish)) = (&live.uid, &live.resource_version, wish) else {
+            return;
+        };
+        let mut settled = lock(&self.settled);
+        bound(&mut settled, SETTLED);
+        settled.insert(uid.clone(), (version.clone(), wish));
+    }
+}
+
+impl Controller {
+    /// The stored snapshot of a revision, or the one that the spec gives at first sight.
+    pub(super) fn snapshot(&self, model: &FoundModel, revision: &str) -> Option<Arc<Snapshot>> {
+        let name = model.object.name_any();
+        let fresh = || revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok();
+        let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
+        if on(Mutant::TemplateCopied) && stable == Some(revision) {
+            return Some(Arc::new(Snapshot { revision: revision.to_owned(), ..fresh()? }));
+        }
+        if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
+            return self.known.snapshot(stored)
+                .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
+                .ok();
+        }
+        fresh().filter(|fresh| fresh.revision == revision).map(Arc::new)
+    }
+}
+
+/// A number for everything that the rendering of a revision's object depends on: its stored snapshot, its owners, and a
+/// `detail` (its size). `None`: the snapshot is not stored yet. Two that differ have the same one once in 2^64.
+pub fn wish(found: &Found, model: &FoundModel, revision: &str, detail: i32) -> Option<u64> {
+    let stored = model.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(revision))?;
+    let split = found.split.as_ref().and_then(|split| split.metadata.uid.as_ref());
+    let owner = &model.object.metadata;
+    let mut hasher = DefaultHasher::new();
+    (&stored.metadata.uid, &owner.uid, owner.generation, split, detail).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+fn bound<T>(map: &mut BTreeMap<String, T>, most: usize) {
+    while map.len() >= most {
+        map.pop_first();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
+    use serde_json::json;
+
+    use super::{super::observe::Left, *};
+    use crate::api::v1alpha1::ModelDeployment;
+
+    fn meta(uid: &str, version: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some("iris-x".to_owned()),
+            uid: Some(uid.to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn an_object_is_settled_for_one_version_and_one_wish_only() {
+        let known = Known::default();
+        known.settle(&meta("a", "7"), Some(1));
+        assert!(known.is_settled(&meta("a", "7"), Some(1)));
+        assert!(!known.is_settled(&meta("a", "8"), Some(1)), "it has changed");
+        assert!(!known.is_settled(&meta("a", "7"), Some(2)), "something else is wanted");
+        assert!(!known.is_settled(&meta("b", "7"), Some(1)), "made anew");
+        assert!(!known.is_settled(&meta("a", "7"), None), "it cannot be told what is wanted");
+        known.settle(&ObjectMeta::default(), Some(1));
+        assert!(!known.is_settled(&ObjectMeta::default(), Some(1)), "nothing is known of what has no uid");
+    }
+
+    #[test]
+    fn a_wish_depends_on_the_snapshot_the_owners_and_the_size() {
+        let spec = json!({"model": {"version": "1"}, "runtimeRef": {"name": "r"}});
+        let made = |model: &str, snapshot: &str, split: Option<&str>, size| {
+            let object = ModelDeployment {
+                metadata: meta(model, "1"),
+                spec: serde_json::from_value(spec.clone()).unwrap(),
+                status: None,
+            };
+            let stored = ControllerRevision { metadata: meta(snapshot, "1"), data: None, revision: 1 };
+            let model = FoundModel {
+                object: Arc::new(object),
+                runtime: None,
+                deployments: vec![],
+                services: vec![],
+                revisions: vec![Arc::new(stored)],
+                pods: BTreeMap::new(),
+                name_taken: false,
+                unfit: None,
+            };
+            let split = split.map(|uid| {
+                let spec = json!({"backends": [], "route": {"httpRoute": {"parentRefs": []}}});
+                let split = json!({"metadata": {"name": "s", "uid": uid}, "spec": spec});
+                Arc::new(serde_json::from_value(split).unwrap())
+            });
+            let found = Found {
+                split,
+                models: vec![],
+                route: None,
+                missing_models: vec![],
+                missing_gateways: vec![],
+                left: Left::default(),
+            };
+            (wish(&found, &model, "iris-x", size), wish(&found, &model, "iris-y", size))
+        };
+        let (base, unknown) = made("m", "r", Some("s"), 1);
+        assert!(base.is_some());
+        assert_eq!(unknown, None, "its snapshot is not stored");
+        assert_eq!(base, made("m", "r", Some("s"), 1).0);
+        for other in [
+            made("n", "r", Some("s"), 1),
+            made("m", "q", Some("s"), 1),
+            made("m", "r", Some("t"), 1),
+            made("m", "r", None, 1),
+            made("m", "r", Some("s"), 2),
+        ] {
+            assert_ne!(base, other.0);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_read_once_and_a_broken_one_never_remembered() {
+        let known = Known::default();
+        let stored = |uid: &str, data| ControllerRevision {
+            metadata: meta(uid, "1"),
+            data: Some(RawExtension(data)),
+            revision: 1,
+        };
+        let good = stored(
+            "a",
+            json!({"algorithm": 1, "hash": "h", "version": "2", "template": {"spec": {"containers": []}}}),
+        );
+        let first = known.snapshot(&good).unwrap();
+        assert_eq!((first.version.as_str(), first.revision.as_str()), ("2", "iris-x"));
+        assert!(Arc::ptr_eq(&first, &known.snapshot(&good).unwrap()));
+        let broken = stored("b", json!({}));
+        assert!(known.snapshot(&broken).is_err());
+        assert!(known.snapshot(&broken).is_err());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let known = Known::default();
+        for number in 0..SETTLED + 10 {
+            known.settle(&meta(&number.to_string(), "1"), Some(1));
+        }
+        assert_eq!(lock(&known.settled).len(), SETTLED);
+    }
+}
