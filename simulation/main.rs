@@ -9,7 +9,6 @@
 //! `SEEDS=20000 FROM=1` says which seeds; `SEED=n` replays one and tells its history. `plans` goes through the systematic
 //! plans instead. Exit code 1 when an invariant was violated or a replay differed.
 
-mod alloc;
 #[allow(dead_code, reason = "the checker tells more than the table shows")]
 mod checker;
 mod draw;

@@ -6,7 +6,6 @@ use seatrial::world::history::Change;
 use tokio::runtime::Builder;
 
 use crate::{
-    alloc::{self, Bins},
     checker::{self, Invariant, Violation},
     entropy,
     scenario::Scenario,
@@ -58,9 +57,7 @@ pub fn play(scenario: &Scenario) -> Outcome {
     let seed = scenario.seed;
     #[cfg(feature = "mutants")]
     let mutant = seatrial::mutant::chosen();
-    let bins = alloc::lend();
     let thread = thread::Builder::new().name(format!("seed {seed}")).spawn(move || {
-        bins.install();
         #[cfg(feature = "mutants")]
         seatrial::mutant::choose(mutant);
         entropy::seed(seed);
@@ -69,16 +66,10 @@ pub fn play(scenario: &Scenario) -> Outcome {
             Ok(runtime) => runtime,
             Err(error) => unreachable!("no runtime: {error}"),
         };
-        let outcome = runtime.block_on(live(&scenario));
-        // Whatever is dropped after the bins are removed is lost.
-        drop((runtime, scenario));
-        (outcome, Bins::remove())
+        runtime.block_on(live(&scenario))
     });
     match thread.map(thread::JoinHandle::join) {
-        Ok(Ok((outcome, bins))) => {
-            alloc::take_back(&bins);
-            outcome
-        }
+        Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => broken(format!("the world panicked: {:?}", panic.downcast_ref::<String>())),
         Err(error) => broken(format!("no thread: {error}")),
     }

@@ -14,10 +14,13 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{Resource, ResourceExt, core::ObjectMeta, runtime::watcher::Event};
+use kube::{
+    Resource, ResourceExt,
+    core::{DeserializeGuard, ObjectMeta},
+    runtime::watcher::Event,
+};
 use serde::Deserialize;
 
-use super::guard::DeserializeGuard;
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     mutant::{Mutant, on},

@@ -15,7 +15,6 @@ pub mod cache;
 pub mod clock;
 pub mod error;
 pub mod event;
-pub mod guard;
 pub mod known;
 pub mod lanes;
 pub mod metrics;

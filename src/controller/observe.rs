@@ -336,11 +336,11 @@ fn service(name: &str, found: &FoundModel) -> StableService {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::watcher::Event;
+    use kube::{core::DeserializeGuard, runtime::watcher::Event};
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    use super::{super::guard::DeserializeGuard, *};
+    use super::*;
 
     fn meta(name: &str, model: &str, owners: &[(&str, &str, bool)]) -> Value {
         let owner = |(kind, uid, controller): &(&str, &str, bool)| {

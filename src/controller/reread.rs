@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use super::{
     act::pruned,
     error::Error,
-    guard::DeserializeGuard,
     observe::{Found, FoundModel, is_owned, ours},
     reconcile::Controller,
 };

@@ -3,7 +3,7 @@
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
-    core::{DynamicObject, ObjectMeta, error_boundary::InvalidObject},
+    core::{DeserializeGuard, DynamicObject, ObjectMeta, error_boundary::InvalidObject},
     discovery::ApiResource,
 };
 use serde::de::DeserializeOwned;
@@ -13,7 +13,6 @@ use super::{
     act::{MANAGER, pruned},
     cache::Key,
     error::Error,
-    guard::DeserializeGuard,
     observe::Found,
     reconcile::{Controller, Done},
 };

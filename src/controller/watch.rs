@@ -5,6 +5,7 @@ use std::{fmt::Debug, sync::Arc};
 use futures::{StreamExt, pin_mut};
 use kube::{
     Api, Client, Resource, ResourceExt,
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, watcher},
@@ -15,7 +16,6 @@ use tokio::time::Instant;
 
 use super::{
     cache::{Cache, Key, Table, heir, key, names},
-    guard::DeserializeGuard,
     queue::Unit,
     reconcile::Controller,
 };
