@@ -137,11 +137,12 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
                 .filter_map(|name| world.models.get(&Key::new("ModelDeployment", &key.namespace, name)))
                 .any(|other| other.at(change.revision).is_some());
             let carried = world.carried.get(&(key.namespace.as_str(), key.name.as_str()));
-            let last = if replaced {
-                carried.and_then(|c| c.last_carried(change.at))
-            } else {
-                models.states.iter().rfind(|s| s.change.revision <= change.revision).map(|s| s.change.at)
-            };
+            let went =
+                models.states.iter().rfind(|s| s.change.revision <= change.revision).map(|s| s.change.at);
+            // One that no proxy sent to when its model went (a candidate that was starting) is needed by nobody.
+            let served = went.is_some_and(|went| carried.is_some_and(|c| c.most(went) > 0));
+            let last =
+                if replaced || !served { carried.and_then(|c| c.last_carried(change.at)) } else { went };
             let quiet = last.is_none_or(|last| change.at >= last + split.drain());
             out.expect(quiet, change, || {
                 let last = last.unwrap_or_default().as_secs_f64();

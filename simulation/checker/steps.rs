@@ -201,7 +201,7 @@ pub fn s12_rollback_is_absorbing(world: &World<'_>, out: &mut Findings) {
             after.candidate_revision.as_ref().filter(|c| before.candidate_revision.as_ref() != Some(c));
         if let Some(candidate) = taken {
             let rejected = after.rejected.iter().any(|r| r.revision == *candidate);
-            out.expect(!rejected && !is_forgotten(after, candidate), turn.change, || {
+            out.expect(!rejected && !is_forgotten(&turn, candidate), turn.change, || {
                 format!("{} tries {candidate} again, which was rejected", turn.key.name)
             });
         }
@@ -219,14 +219,22 @@ pub fn s12_rollback_is_absorbing(world: &World<'_>, out: &mut Findings) {
     }
 }
 
-/// Whether the last rollout of a revision was rejected, and nobody has asked to retry it since.
-fn is_forgotten(status: &ModelDeploymentStatus, revision: &str) -> bool {
+/// Whether the last rollout of a revision was rejected, and nobody has asked to retry it since that was decided.
+fn is_forgotten(turn: &Turn<'_, '_>, revision: &str) -> bool {
+    let status = &turn.after.status;
     let Some(last) = status.history.iter().find(|r| r.revision == revision) else { return false };
+    let decided = |status: &ModelDeploymentStatus| {
+        let about = status.candidate_revision.as_deref() == Some(revision);
+        status.rollback.as_ref().filter(|_| about).map(|rollback| rollback.since.0)
+    };
+    let end = turn.track.states.partition_point(|s| s.change.revision < turn.change.revision);
+    let mut earlier = turn.track.states[..end].iter().rev().filter_map(|s| s.value.as_ref());
+    let since = earlier.find_map(|m| decided(&m.status)).unwrap_or(last.at.0);
     let asked = status.requests.iter().any(|r| {
         r.verb == "retry"
             && r.outcome == RequestOutcome::Done
             && r.value.contains(revision)
-            && r.at >= last.at
+            && r.at.0 >= since
     });
     matches!(last.outcome, Outcome::RolledBack | Outcome::Cancelled) && !asked
 }

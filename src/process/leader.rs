@@ -14,7 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -240,7 +240,7 @@ impl Contender {
         };
         let sent = Instant::now();
         let lease = self.write(lease, spec).await?;
-        if let Some(time) = written_at(&lease) {
+        if let Some(time) = goes_on_from(self.seen.as_ref(), written_at(&lease), self.clock.now()) {
             self.clock.agree(time);
         }
         self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
@@ -337,6 +337,19 @@ impl Contender {
             tracing::warn!(lease = self.name, leads, %error, "a round of the leader election failed");
         }
     }
+}
+
+/// From when the steady time of a new leader goes on. Never ahead of the one before, or what that has begun would end early:
+/// from its last renewal, as far as this replica has watched time go by since then; with what went by before that told by
+/// the API server's time, which is rounded and may have been on its way for a while.
+fn goes_on_from(seen: Option<&Seen>, written: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    let renewed = |seen: &Seen| {
+        let elapsed = SignedDuration::try_from(seen.since.elapsed()).ok()?;
+        seen.lease.spec.as_ref()?.renew_time.as_ref()?.0.checked_add(elapsed).ok()
+    };
+    let Some(least) = seen.and_then(renewed) else { return written };
+    let careful = |time: Timestamp| time.saturating_sub(SignedDuration::from_secs(2)).unwrap_or(time);
+    Some(least.max(written.map_or(now, careful)))
 }
 
 /// The API server's own time at the newest write of an object, to the second.

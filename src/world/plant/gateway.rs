@@ -101,7 +101,7 @@ pub struct News {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Task {
     Take(Key, usize),
-    Report { route: Key, parent: ParentReference, index: usize, generation: i64, resolved: bool },
+    Report { route: Key, parent: ParentReference, index: usize, taken: (String, i64), resolved: bool },
 }
 
 /// The controllers of all Gateways.
@@ -110,13 +110,15 @@ pub struct Gateway {
     setting: Setting,
     due: Agenda<Task>,
     routes: BTreeMap<Key, usize>,
+    /// What each parent has taken over last, by uid and generation: that is what it reports, never what was before.
+    taken: BTreeMap<(Key, usize), (String, i64)>,
 }
 
 impl Gateway {
     /// One with this setting.
     #[must_use]
     pub fn new(chance: Rng, setting: Setting) -> Self {
-        Self { chance, setting, due: Agenda::default(), routes: BTreeMap::new() }
+        Self { chance, setting, due: Agenda::default(), routes: BTreeMap::new(), taken: BTreeMap::new() }
     }
 
     fn look(&mut self, route: &Key, around: &Surroundings, now: Instant) {
@@ -181,12 +183,17 @@ impl Gateway {
             around.config_news.push(News { route: route.clone(), parent, parents, config });
         }
         let at = now + self.setting.reports.draw(&mut self.chance);
-        let generation = view.generation;
-        self.due.add(at, Task::Report { route, parent: reference, index: parent, generation, resolved });
+        let taken = (view.uid, view.generation);
+        self.taken.insert((route.clone(), parent), taken.clone());
+        self.due.add(at, Task::Report { route, parent: reference, index: parent, taken, resolved });
     }
 
     fn report(&mut self, task: Task, around: &mut Surroundings) {
-        let Task::Report { route, parent, index, mut generation, resolved } = task.clone() else { return };
+        let Task::Report { route, parent, index, taken, resolved } = task.clone() else { return };
+        if self.taken.get(&(route.clone(), index)) != Some(&taken) {
+            return;
+        }
+        let mut generation = taken.1;
         let mut accepted = true;
         match self.wrong(index, around.elapsed()) {
             Some((Wrong::Away | Wrong::Silent, until)) => return self.after(around, until, task),
