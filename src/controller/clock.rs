@@ -16,8 +16,9 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// How much later than the API server's time an answer may come whose time is rounded down, on one and the same clock.
-const EXPLAINED: SignedDuration = SignedDuration::from_secs(10);
+/// By how much the API server's time may seem to be behind on one and the same clock: it is rounded down, and on its way for
+/// a while.
+const EXPLAINED: SignedDuration = SignedDuration::from_secs(3);
 
 /// An anchor taken once plus the tokio time since then: steady. With the jumps so far: the wall time.
 ///
