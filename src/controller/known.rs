@@ -161,8 +161,15 @@ mod tests {
                 unfit: None,
             };
             let split = split.map(|uid| {
-                let spec = json!({"backends": [], "route": {"httpRoute": {"parentRefs": []}}});
-                let split = json!({"metadata": {"name": "s", "uid": uid}, "spec": spec});
+                let split = json!({
+                    "metadata": {"name": "s", "uid": uid},
+                    "spec": {
+                        "route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
+                        "backends": [{"modelDeploymentRef": {"name": "iris"}}],
+                        "strategy": {"canary": {"steps": [{"weight": "5%"}]}},
+                        "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
+                    },
+                });
                 Arc::new(serde_json::from_value(split).unwrap())
             });
             let found = Found {
