@@ -179,8 +179,8 @@ impl Controller {
         if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
             return Ok(false);
         }
-        let falls = live.is_some_and(|d| d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1) > replicas);
-        self.apply(client, &desired, live, &owner.uid, falls, |c| &mut c.deployments).await
+        // Also a rise: one that is late would take back a larger one that came after it.
+        self.apply(client, &desired, live, &owner.uid, live.is_some(), |c| &mut c.deployments).await
     }
 
     async fn write_route(&self, client: &Client, found: &Found, shares: &[Share]) -> Result<bool, Error> {

@@ -240,7 +240,7 @@ impl ApiServer {
     }
 
     /// Keeps `managedFields` to itself from now on: readers are not told, but the rules of server-side apply hold. For
-    /// speed, where no reader looks at them.
+    /// speed, where no reader looks at them. Those of Leases are told: a leader takes the API server's time from them.
     pub fn hide_owners(&self) {
         self.lock().hides_owners = true;
     }

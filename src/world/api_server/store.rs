@@ -236,7 +236,7 @@ impl Store {
             value["metadata"]["resourceVersion"] = Value::from(revision.to_string());
         }
         let managed = if self.without_owners { Managed::default() } else { managed };
-        let (value, hidden) = (Arc::new(value), self.hides_owners);
+        let (value, hidden) = (Arc::new(value), self.hides_owners && place.kind_name != "Lease");
         let version = Arc::new(Version { revision, value, managed, hidden, bytes: OnceLock::new() });
         if gone {
             objects.live.remove(&name);
