@@ -53,13 +53,22 @@ pub fn split(
     let ready = match (&blocked, live) {
         (Some(state), None) => State::no(state.reason, state.message.clone()),
         (None, None) => State::no("NoRoute", programmed.message.clone()),
-        (_, Some(_)) if programmed.status => State::yes("Serving", "the route is programmed and serves"),
-        (_, Some(_)) => State::no(programmed.reason, programmed.message.clone()),
+        (_, Some(shares)) if shares.is_empty() => {
+            State::no("NoTraffic", "the route is made known; its first weights come once every proxy has it")
+        }
+        (_, Some(_)) if !programmed.status => State::no(programmed.reason, programmed.message.clone()),
+        // Who waits for Ready sends requests at once: the last proxy must have the route by then.
+        (_, Some(_)) if effective.is_settled() || was_ready(split) => {
+            State::yes("Serving", "the route is programmed and serves")
+        }
+        (_, Some(_)) => {
+            State::no("Propagating", "accepted by every parent; the last proxy may not have it yet")
+        }
     };
     let message = blocked.as_ref().unwrap_or(&ready).message.clone();
     let stalled = blocked.map(|state| State::yes(state.reason, state.message));
     let reconciling =
-        (stalled.is_none() && !ready.status).then(|| State::yes("Programming", programmed.message.clone()));
+        (stalled.is_none() && !ready.status).then(|| State::yes("Programming", ready.message.clone()));
     put(ACCEPTED, Some(accepted));
     put(RESOLVED_REFS, Some(resolved));
     put(PROGRAMMED, Some(programmed));
@@ -68,6 +77,10 @@ pub fn split(
     put(STALLED, stalled);
     status.message = message;
     truncate(&mut status.message, 1024);
+}
+
+fn was_ready(split: &Split) -> bool {
+    split.status.conditions.iter().any(|c| c.type_ == READY && c.status == "True")
 }
 
 fn programmed(split: &Split, route: &[Share], effective: &Effective) -> State {
@@ -126,4 +139,63 @@ fn weights(decided: &[Decided<'_>], status: &TrafficSplitStatus) -> String {
         owner.map(|(m, _)| m.version_of(name)).filter(|v| !v.is_empty()).unwrap_or_else(|| name.to_owned())
     };
     all.iter().map(|s| format!("{} {}", version(&s.name), s.weight)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::v1alpha1::Duration,
+        route::{Acceptance, RouteView},
+    };
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    #[rstest]
+    #[case::made_known_without_weights(&[], Effective::Settled { since: NOW }, false, "NoTraffic")]
+    #[case::its_first_weights_may_not_be_everywhere(&["a-1"], Effective::Waiting { until: NOW }, false, "Propagating")]
+    #[case::effective(&["a-1"], Effective::Settled { since: NOW }, false, "Serving")]
+    #[case::later_weights_are_on_their_way(&["a-1"], Effective::Waiting { until: NOW }, true, "Serving")]
+    #[case::not_accepted(&["a-1"], Effective::Unaccepted { message: "no".to_owned() }, true, "NotAccepted")]
+    fn ready_means_that_requests_can_be_sent(
+        #[case] shares: &[&str],
+        #[case] effective: Effective,
+        #[case] was_ready: bool,
+        #[case] reason: &str,
+    ) {
+        let spec = json!({
+            "route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
+            "backends": [{"modelDeploymentRef": {"name": "a"}}],
+            "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
+            "strategy": {"canary": {"steps": [{"weight": "10%", "bake": "5s"}]}}
+        });
+        let mut status = TrafficSplitStatus::default();
+        let before = if was_ready { State::yes("Serving", "") } else { State::no("NoRoute", "") };
+        conditions::set(&mut status.conditions, READY, Some(before), 1, NOW);
+        let view = RouteView {
+            uid: String::new(),
+            generation: 2,
+            shares: shares.iter().map(|name| ((*name).to_owned(), TOTAL)).collect(),
+            idle: std::collections::BTreeSet::new(),
+            acceptance: Acceptance::Accepted,
+        };
+        let observed = Split {
+            name: "iris".to_owned(),
+            generation: 1,
+            spec: serde_json::from_value(spec).unwrap(),
+            status: status.clone(),
+            refused: None,
+            unresolved: None,
+            frozen: false,
+            route: Route::Live(view),
+            leftovers: vec![],
+            propagation: Duration::from_secs(2),
+        };
+        split(&observed, &[], &[], &effective, &mut status, NOW);
+        let ready = status.conditions.iter().find(|c| c.type_ == READY).unwrap();
+        assert_eq!((ready.reason.as_str(), ready.status == "True"), (reason, reason == "Serving"));
+    }
 }
