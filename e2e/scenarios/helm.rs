@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::Pod, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{Api, ResourceExt, api::ListParams};
 use seatrial::api::v1alpha1::{Phase, RevisionUse};
@@ -12,7 +13,8 @@ use serde_json::json;
 use crate::{
     ensure,
     harness::{
-        Audit, Cluster, Outcome, Request, Scenario, Scene, eventually, failed, failures, pods_of, share,
+        Audit, Cluster, MODEL, Outcome, Request, Scenario, Scene, eventually, failed, failures, pods_of,
+        share,
     },
 };
 
@@ -52,7 +54,8 @@ async fn given_trial(scene: &Scene) -> Outcome {
     scene.until_begun(0).await
 }
 
-/// Waits until the last pod of a revision is gone: its end is the last thing to be written down.
+/// Waits until the last pod of a revision is gone, and the route without its name is effective: nothing more is to be
+/// written down.
 async fn until_ended(scene: &Scene, revision: &str) -> Outcome {
     let sentence = format!("the pods of {revision} are gone");
     eventually(Duration::from_mins(1), &sentence, async || {
@@ -63,8 +66,16 @@ async fn until_ended(scene: &Scene, revision: &str) -> Outcome {
         .until_status("its revision is history", 30, |s| {
             s.revisions.iter().any(|r| r.name == revision && r.used == RevisionUse::History)
         })
-        .await
-        .map(drop)
+        .await?;
+    eventually(Duration::from_secs(30), "the route without its name is effective", async || {
+        let route = scene.routes().get(MODEL).await.ok()?;
+        let status = scene.splits().get(MODEL).await.ok()?.status?;
+        let effective = |c: &Condition| c.type_ == "Programmed" && c.reason == "Programmed";
+        let unnamed = !route.data["spec"].to_string().contains(revision);
+        let current = status.route.as_ref().is_some_and(|r| Some(r.generation) == route.metadata.generation);
+        (unnamed && current && status.conditions.iter().any(effective)).then_some(())
+    })
+    .await
 }
 
 async fn upgrade(scene: &Scene) -> Outcome {
