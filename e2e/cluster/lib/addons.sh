@@ -50,7 +50,9 @@ models() {
   if kubectl get pv "models-$namespace" -o jsonpath='{.status.phase}' 2> /dev/null | grep -q Released; then
     kubectl delete pv "models-$namespace" > /dev/null
   fi
-  mkdir -p "$dir/models"; cp -r "$cache/models/." "$dir/models/"
+  # Two scenarios may begin at once.
+  mkdir -p "$dir/models"
+  ( flock 8; cp -r "$cache/models/." "$dir/models/" ) 8> "$dir/models.lock"
   sed "s|@NAMESPACE@|$namespace|g; s|@MODELS@|$dir/models|g" "$here/manifests/models.yaml" | kubectl apply -f - > /dev/null
   await 60 "the claim $namespace/models" "$dir/log/controller-manager" \
     eval "kubectl -n $namespace get pvc models -o jsonpath='{.status.phase}' | grep -q Bound"
