@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    cache::{Cache, Table},
+    cache::{Cache, Table, splits},
     error::Error,
     known::wish,
     observe::{Found, FoundModel, is_owned},
@@ -74,13 +74,18 @@ impl Controller {
                     self.write_deployment(client, found, model, revision, *replicas).await?
                 }
                 Write::DeleteDeployment { revision } => {
-                    delete_left(client, &found.left.deployments, revision).await?
+                    delete_named(client, &found.left.deployments, revision).await?;
+                    false
                 }
                 Write::DeleteService { revision } => {
-                    delete_left(client, &found.left.services, revision).await?
+                    delete_named(client, &found.left.services, revision).await?;
+                    false
                 }
                 Write::Delete { model, revision } => {
-                    self.delete_revision(client, found, model, revision).await?
+                    if let Some(model) = model_of(found, model) {
+                        delete_revision(client, model, revision).await?;
+                    }
+                    false
                 }
             };
             acted.wrote |= wrote;
@@ -209,7 +214,8 @@ impl Controller {
         desired: &K,
         wish: Option<u64>,
     ) -> bool {
-        let split_left = splits(live.meta()).any(|uid| !splits(desired.meta()).any(|other| other == uid));
+        // A backend may move from one TrafficSplit to another.
+        let split_left = splits(live.meta()).any(|o| !splits(desired.meta()).any(|other| other.uid == o.uid));
         let so = !split_left && covers(&json(live), &json(desired));
         if so {
             self.known.settle(live.meta(), wish);
@@ -270,57 +276,27 @@ impl Controller {
             .map_err(Error::api(format!("read {} {namespace}/{name}", K::kind(&()))))?;
         Ok(live.is_some_and(|live| !is_owned(live.meta(), owner)))
     }
+}
 
-    /// Removes a revision's objects, the snapshot last: while it is there, the rest can be made again.
-    async fn delete_revision(
-        &self,
-        client: &Client,
-        found: &Found,
-        model: &str,
-        revision: &str,
-    ) -> Result<bool, Error> {
-        let Some(model) = model_of(found, model) else { return Ok(false) };
-        let named = |name: String| name == revision;
-        if let Some(live) = model.deployments.iter().find(|o| named(o.name_any())) {
-            delete(client, &**live).await?;
-        }
-        if let Some(live) = model.services.iter().find(|o| named(o.name_any())) {
-            delete(client, &**live).await?;
-        }
-        if let Some(live) = model.revisions.iter().find(|o| named(o.name_any())) {
-            delete(client, &**live).await?;
-        }
-        Ok(false)
-    }
+/// Removes a revision's objects, the snapshot last: while it is there, the rest can be made again.
+async fn delete_revision(client: &Client, model: &FoundModel, revision: &str) -> Result<(), Error> {
+    delete_named(client, &model.deployments, revision).await?;
+    delete_named(client, &model.services, revision).await?;
+    delete_named(client, &model.revisions, revision).await
 }
 
 /// Who keeps a revision's objects should their model be deleted: the `TrafficSplit` of the unit; for a model that no longer
 /// is in one, the last one, whose proxies may still send to them.
 fn keeper(found: &Found, live: Option<&kube::core::ObjectMeta>) -> Option<OwnerReference> {
-    let last = || live?.owner_references.iter().flatten().find(|o| o.kind == "TrafficSplit").cloned();
+    let last = || splits(live?).next().cloned();
     found.split.as_deref().map(route::owner_reference).or_else(last)
 }
 
-async fn delete_left<K>(client: &Client, left: &[Arc<K>], revision: &str) -> Result<bool, Error>
+async fn delete_named<K>(client: &Client, all: &[Arc<K>], name: &str) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    if let Some(live) = left.iter().find(|o| o.name_any() == revision) {
-        delete(client, &**live).await?;
-    }
-    Ok(false)
-}
-
-/// The `TrafficSplits` that own an object, by uid: a backend may move from one to another.
-fn splits(meta: &kube::core::ObjectMeta) -> impl Iterator<Item = &str> {
-    let owners = meta.owner_references.iter().flatten();
-    owners.filter(|o| o.kind == "TrafficSplit").map(|o| o.uid.as_str())
-}
-
-async fn delete<K>(client: &Client, live: &K) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-{
+    let Some(live) = all.iter().find(|o| o.name_any() == name) else { return Ok(()) };
     let (namespace, name) = (live.namespace().unwrap_or_default(), live.name_any());
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let preconditions = Preconditions { uid: live.uid(), resource_version: live.resource_version() };

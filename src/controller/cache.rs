@@ -227,9 +227,13 @@ fn is_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
 
 /// The `TrafficSplit` that an object was left to: its model, the controlling owner, is gone.
 pub fn heir(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    let owners = || meta.owner_references.iter().flatten();
-    let orphaned = owners().all(|owner| owner.controller != Some(true));
-    owners().find(|owner| orphaned && owner.kind == "TrafficSplit")
+    let owned = meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    splits(meta).find(|_| !owned)
+}
+
+/// The `TrafficSplits` among an object's owners.
+pub fn splits(meta: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
+    meta.owner_references.iter().flatten().filter(|owner| owner.kind == "TrafficSplit")
 }
 
 /// Everything that is watched.
@@ -303,6 +307,12 @@ impl Cache {
 pub fn names(split: &DeserializeGuard<TrafficSplit>) -> impl Iterator<Item = &str> {
     let backends = split.0.as_ref().map(|s| s.spec.backends.as_slice()).unwrap_or_default();
     backends.iter().map(|b| b.model_deployment_ref.name.as_str())
+}
+
+/// The same, as keys.
+pub fn model_keys(split: &DeserializeGuard<TrafficSplit>) -> Vec<Key> {
+    let namespace = split.namespace().unwrap_or_default();
+    names(split).map(|name| (namespace.clone(), name.to_owned())).collect()
 }
 
 /// Older first; of the same age, by name.

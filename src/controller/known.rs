@@ -100,13 +100,14 @@ pub fn wish(found: &Found, model: &FoundModel, revision: &str, detail: i32) -> O
     Some(hasher.finish())
 }
 
-fn bound<T>(map: &mut BTreeMap<String, T>, most: usize) {
+/// Makes room for one more.
+pub(super) fn bound<K: Ord, T>(map: &mut BTreeMap<K, T>, most: usize) {
     while map.len() >= most {
         map.pop_first();
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

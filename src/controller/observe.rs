@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{
     Source,
-    cache::{Cache, Key, Table, heir, key},
+    cache::{Cache, Key, Table, heir, key, splits},
 };
 use crate::{
     api::{
@@ -148,15 +148,14 @@ fn left<K: Resource<DynamicType = ()>>(
     named: &[Key],
     models: &[FoundModel],
 ) -> Vec<Arc<K>> {
-    let kept = |o: &Arc<K>| o.meta().owner_references.iter().flatten().any(|owner| owner.uid == split);
+    let kept = |o: &Arc<K>| splits(o.meta()).any(|owner| owner.uid == split);
     let of_named = named.iter().flat_map(|model| table.of_model(model)).filter(kept);
-    let all: BTreeMap<Key, Arc<K>> =
-        table.left_to(split).into_iter().chain(of_named).map(|o| (key(&*o), o)).collect();
-    let goes_on = |o: &K| {
+    let goes_on = |o: &Arc<K>| {
         models.iter().any(|model| is_owned(o.meta(), &model.object.uid().unwrap_or_default()))
             || models.iter().any(|model| has_revision(model, &o.name_any()))
     };
-    all.into_values().filter(|o| !goes_on(o)).collect()
+    let all = table.left_to(split).into_iter().chain(of_named).filter(|o| !goes_on(o));
+    all.map(|o| (key(&*o), o)).collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 /// Whether a revision of that name is one of the model's, or the one that its spec asks for.
@@ -304,7 +303,8 @@ fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
     let stored = found.revisions.iter().map(|r| r.name_any());
     let uid = found.object.uid().unwrap_or_default();
     let running = found.deployments.iter().filter(|d| is_owned(d.meta(), &uid)).map(|d| d.name_any());
-    stored.chain(running).map(|name| (name.clone(), workload(found, &name))).collect()
+    let names: BTreeSet<String> = stored.chain(running).collect();
+    names.into_iter().map(|name| (name.clone(), workload(found, &name))).collect()
 }
 
 fn workload(found: &FoundModel, name: &str) -> Workload {

@@ -13,7 +13,7 @@ use super::{
     Context,
     act::Acted,
     ask::{Asked, Trials},
-    cache::{Cache, Key, names},
+    cache::{Cache, Key, model_keys},
     error::Error,
     event::Events,
     known::Known,
@@ -98,7 +98,7 @@ impl Controller {
     /// minutes. Nothing is ever written again on a version that may have passed.
     pub async fn reconcile(&self, unit: &Unit) -> Result<Done, Error> {
         if self.doubted().contains(unit) {
-            self.reread(&self.known(unit)).await?;
+            self.reread(&self.cached(unit)).await?;
             self.doubted().remove(unit);
         }
         match unit {
@@ -112,14 +112,12 @@ impl Controller {
     }
 
     /// A unit as the cache has it; what cannot be read is left out.
-    fn known(&self, unit: &Unit) -> Found {
+    fn cached(&self, unit: &Unit) -> Found {
         let cache = self.cache();
         match unit {
             Unit::Split(key) => {
                 let guard = cache.splits.get(key);
-                let models: Vec<Key> = (guard.iter().flat_map(|guard| names(guard)))
-                    .map(|name| (key.0.clone(), name.to_owned()))
-                    .collect();
+                let models = guard.as_deref().map(model_keys).unwrap_or_default();
                 let split = guard.and_then(|guard| guard.0.as_ref().ok().cloned().map(Arc::new));
                 find(&cache, split.as_ref(), &models)
             }
@@ -144,7 +142,7 @@ impl Controller {
             }
             return published;
         }
-        let models: Vec<Key> = names(&guard).map(|name| (key.0.clone(), name.to_owned())).collect();
+        let models = model_keys(&guard);
         let _held = self.lock(&models).await;
         self.run(Unit::Split(key.clone()), Some(&split), &models).await
     }

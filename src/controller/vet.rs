@@ -1,7 +1,5 @@
 //! Whether the cluster would take what a revision needs, asked before anything of it is made.
 
-use std::sync::PoisonError;
-
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use kube::{
     Api, ResourceExt,
@@ -13,6 +11,7 @@ use super::{
     act::{MANAGER, json, owner},
     cache::Key,
     error::Error,
+    known::{bound, lock},
     observe::FoundModel,
     reconcile::Controller,
 };
@@ -21,6 +20,9 @@ use crate::{
     revision::{self, NAME_TAKEN, Refusal},
     workload::{self, Owner},
 };
+
+/// So many answers are remembered.
+const VETTED: usize = 1000;
 
 impl Controller {
     /// Whether the API server would take the latest revision's pods: asked once, by a dry run, at first sight. A
@@ -34,7 +36,7 @@ impl Controller {
         if model.revisions.iter().any(|r| r.name_any() == identity.name) {
             return Ok(None);
         }
-        let known = self.vetted.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = lock(&self.vetted).get(&key).cloned();
         match known {
             // What is not ours is not watched: has it gone?
             Some(Some(taken)) if taken.reason == NAME_TAKEN => {
@@ -72,11 +74,7 @@ impl Controller {
                 return Err(Error::api(format!("try out Deployment {}/{}", owner.namespace, key.1))(error));
             }
         };
-        let mut vetted = self.vetted.lock().unwrap_or_else(PoisonError::into_inner);
-        while vetted.len() >= 1000 {
-            vetted.pop_first();
-        }
-        vetted.insert(key, refusal.clone());
+        self.remember(key, refusal.clone());
         Ok(refusal)
     }
 
@@ -84,7 +82,12 @@ impl Controller {
     pub(super) fn refuse(&self, owner: &Owner, revision: &str, kind: &str) {
         let message = format!("a {kind} {revision} exists that is not ours: delete or rename it");
         let refusal = Refusal { condition: ACCEPTED, reason: NAME_TAKEN, message };
-        let key = (owner.uid.clone(), revision.to_owned());
-        self.vetted.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Some(refusal));
+        self.remember((owner.uid.clone(), revision.to_owned()), Some(refusal));
+    }
+
+    fn remember(&self, key: Key, refusal: Option<Refusal>) {
+        let mut vetted = lock(&self.vetted);
+        bound(&mut vetted, VETTED);
+        vetted.insert(key, refusal);
     }
 }

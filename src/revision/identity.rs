@@ -31,9 +31,7 @@ pub struct Identity {
 /// The identity of what `spec` asks to run, for the `ModelDeployment` called `name`.
 #[must_use]
 pub fn identity(name: &str, spec: &ModelDeploymentSpec) -> Identity {
-    let mut text = vec![];
-    write_members(&mut text, asked(spec).iter().map(|(name, part)| (*name, &**part)));
-    let digest = Sha256::digest(&text);
+    let digest = Sha256::digest(canonical(spec));
     let mut hash = String::with_capacity(64);
     let mut head: u64 = 0;
     for (index, byte) in digest.iter().enumerate() {
@@ -43,6 +41,13 @@ pub fn identity(name: &str, spec: &ModelDeploymentSpec) -> Identity {
         }
     }
     Identity { name: format!("{name}-{}", hash8(head)), hash, algorithm: ALGORITHM }
+}
+
+/// What is hashed.
+fn canonical(spec: &ModelDeploymentSpec) -> Vec<u8> {
+    let mut text = vec![];
+    write_members(&mut text, asked(spec).iter().map(|(name, part)| (*name, &**part)));
+    text
 }
 
 /// The three parts that make a revision, each only if it is given, in order of their names.
@@ -181,12 +186,7 @@ mod tests {
     fn what_is_hashed_is_exactly_what_was_asked() {
         let given = json!({"model": {"version": "1", "format": "sklearn"}, "replicas": 3, "template": {"b": 1.0, "a": ["ü\n", null]}});
         assert_eq!(
-            {
-                let spec = spec(given);
-                let mut text = vec![];
-                write_members(&mut text, asked(&spec).iter().map(|(name, part)| (*name, &**part)));
-                String::from_utf8(text).unwrap()
-            },
+            String::from_utf8(canonical(&spec(given))).unwrap(),
             r#"{"model":{"format":"sklearn","version":"1"},"template":{"a":["ü\n",null],"b":1}}"#
         );
     }
