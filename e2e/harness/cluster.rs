@@ -88,7 +88,11 @@ impl Cluster {
         let nodes: Api<Node> = Api::all(self.client.clone());
         for node in nodes.list(&ListParams::default()).await? {
             let name = node.name_any();
-            if room { nodes.uncordon(&name).await? } else { nodes.cordon(&name).await? };
+            if room {
+                nodes.uncordon(&name).await?
+            } else {
+                nodes.cordon(&name).await?
+            };
         }
         Ok(())
     }
