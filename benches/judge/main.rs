@@ -177,7 +177,8 @@ fn times_to_detect(scenario: &Scenario, cells: &[Cell]) -> Vec<Bound> {
 /// What is promised of latencies.
 fn of_latencies(latencies: &Latencies, cells: &[Cell]) -> Vec<Bound> {
     if !latencies.is_healthy() {
-        return not_later(latencies.about, cells, latencies.published);
+        let promised = latencies.published.iter().all(|seconds| seconds.is_finite());
+        return if promised { not_later(latencies.about, cells, latencies.published) } else { vec![] };
     }
     let ours = cells.iter().filter(|cell| cell.rule != latency::RULES[0]);
     let claim =
