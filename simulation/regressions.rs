@@ -11,6 +11,7 @@ use seatrial::world::{
 };
 
 use crate::{
+    beside,
     draw::revision_of,
     faults::{Fault, What},
     objects::{Model, NAMESPACE, Split},
@@ -70,18 +71,26 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
 
 /// Runs them; what fails again is told with its story.
 pub fn run(report: &Mutex<Report>) {
-    for (story, scenarios) in all() {
-        for (number, mut scenario) in scenarios.into_iter().enumerate() {
-            scenario.script.sort_by_key(|(at, _)| *at);
-            let outcome = seed::play(&scenario);
-            let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-            report.add(&outcome);
-            if let Some(first) = outcome.report.violations.first() {
-                println!("regression ({story}, {number}): {first}");
-                report.failed.push((format!("regression: {story}, {number}"), first.to_string()));
-            }
+    let all = all();
+    let worlds: Vec<(&str, usize, &Scenario)> = (all.iter())
+        .flat_map(|(story, worlds)| worlds.iter().enumerate().map(|(number, world)| (*story, number, world)))
+        .collect();
+    beside(0..worlds.len() as u64, |index| {
+        let Some((story, number, world)) = usize::try_from(index).ok().and_then(|index| worlds.get(index))
+        else {
+            return false;
+        };
+        let mut scenario = (*world).clone();
+        scenario.script.sort_by_key(|(at, _)| *at);
+        let outcome = seed::play(&scenario);
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.add(&outcome);
+        if let Some(first) = outcome.report.violations.first() {
+            println!("regression ({story}, {number}): {first}");
+            report.failed.push((format!("regression: {story}, {number}"), first.to_string()));
         }
-    }
+        true
+    });
 }
 
 /// The next version comes at every moment of the first one's start.

@@ -153,7 +153,7 @@ impl Replica {
             Ok(())
         });
         let work = self.part("the controller", |stop| async move {
-            Box::pin(controller::run(cx, stop)).await;
+            controller::run(cx, stop).await;
             Ok(())
         });
         let admin = self.part("the admin endpoints", |stop| async move {

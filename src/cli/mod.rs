@@ -9,6 +9,7 @@ mod simulate;
 use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use futures::future::LocalBoxFuture;
 
 /// Proves a new model version on real traffic before it takes over.
 #[derive(Debug, Parser)]
@@ -37,7 +38,11 @@ impl Cli {
     ///
     /// # Errors
     /// The subcommand's; they are written for the person at the terminal.
-    pub async fn run(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+    pub fn run(self) -> LocalBoxFuture<'static, Result<ExitCode, Box<dyn Error + Send + Sync>>> {
+        Box::pin(self.does())
+    }
+
+    async fn does(self) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         match self.command {
             Command::Controller(args) => Box::pin(args.run()).await?,
             Command::Backtest(args) => return Ok(backtest::run(&args).await),

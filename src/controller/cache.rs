@@ -14,13 +14,10 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{
-    Resource, ResourceExt,
-    core::{DeserializeGuard, ObjectMeta},
-    runtime::watcher::Event,
-};
+use kube::{Resource, ResourceExt, core::ObjectMeta, runtime::watcher::Event};
 use serde::Deserialize;
 
+use super::guard::Guard;
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     mutant::{Mutant, on},
@@ -240,11 +237,11 @@ pub fn splits(meta: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
 #[derive(Debug, Default)]
 pub struct Cache {
     /// `TrafficSplits`; a broken one does not disturb the others.
-    pub splits: Table<DeserializeGuard<TrafficSplit>>,
+    pub splits: Table<Guard<TrafficSplit>>,
     /// `ModelDeployments`; a broken one does not disturb the others.
-    pub models: Table<DeserializeGuard<ModelDeployment>>,
+    pub models: Table<Guard<ModelDeployment>>,
     /// `ModelRuntimes`; a broken one does not disturb the others.
-    pub runtimes: Table<DeserializeGuard<ModelRuntime>>,
+    pub runtimes: Table<Guard<ModelRuntime>>,
     /// Deployments with our label.
     pub deployments: Table<Deployment>,
     /// Services with our label.
@@ -271,7 +268,7 @@ impl Cache {
     }
 
     /// The `TrafficSplits` of the namespace that name this model, the oldest first.
-    pub fn claimants(&self, model: &Key) -> Vec<Arc<DeserializeGuard<TrafficSplit>>> {
+    pub fn claimants(&self, model: &Key) -> Vec<Arc<Guard<TrafficSplit>>> {
         let mut all: Vec<_> = self
             .splits
             .objects
@@ -285,12 +282,12 @@ impl Cache {
     }
 
     /// The `TrafficSplit` that a model belongs to: the oldest accepted one that names it (design §3).
-    pub fn owner(&self, model: &Key) -> Option<Arc<DeserializeGuard<TrafficSplit>>> {
+    pub fn owner(&self, model: &Key) -> Option<Arc<Guard<TrafficSplit>>> {
         self.claimants(model).into_iter().find(|split| self.rival(split).is_none())
     }
 
     /// The older accepted `TrafficSplit` that names one of this one's models, and that model.
-    pub fn rival(&self, split: &DeserializeGuard<TrafficSplit>) -> Option<(String, String)> {
+    pub fn rival(&self, split: &Guard<TrafficSplit>) -> Option<(String, String)> {
         let namespace = split.namespace().unwrap_or_default();
         let mine: Vec<String> =
             names(split).filter(|_| !on(Mutant::ClaimIgnored)).map(str::to_owned).collect();
@@ -304,18 +301,18 @@ impl Cache {
 }
 
 /// The models that a `TrafficSplit` names; none of a broken one.
-pub fn names(split: &DeserializeGuard<TrafficSplit>) -> impl Iterator<Item = &str> {
+pub fn names(split: &Guard<TrafficSplit>) -> impl Iterator<Item = &str> {
     let backends = split.0.as_ref().map(|s| s.spec.backends.as_slice()).unwrap_or_default();
     backends.iter().map(|b| b.model_deployment_ref.name.as_str())
 }
 
 /// The same, as keys.
-pub fn model_keys(split: &DeserializeGuard<TrafficSplit>) -> Vec<Key> {
+pub fn model_keys(split: &Guard<TrafficSplit>) -> Vec<Key> {
     let namespace = split.namespace().unwrap_or_default();
     names(split).map(|name| (namespace.clone(), name.to_owned())).collect()
 }
 
 /// Older first; of the same age, by name.
-fn age(split: &DeserializeGuard<TrafficSplit>) -> (Option<jiff::Timestamp>, String) {
+fn age(split: &Guard<TrafficSplit>) -> (Option<jiff::Timestamp>, String) {
     (split.meta().creation_timestamp.as_ref().map(|t| t.0), split.name_any())
 }

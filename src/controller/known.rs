@@ -15,8 +15,9 @@ use super::{
     reconcile::Controller,
 };
 use crate::{
+    api::v1alpha1::ModelDeployment,
     mutant::{Mutant, on},
-    revision::{self, Snapshot, SnapshotError},
+    revision::{self, Identity, Snapshot, SnapshotError},
 };
 
 /// So many snapshots are kept: those of rollouts that go on. A unit at rest needs none.
@@ -31,6 +32,8 @@ pub struct Known {
     snapshots: Mutex<BTreeMap<String, Arc<Snapshot>>>,
     /// By uid: the version that says all that we want, and the [`wish`] for that.
     settled: Mutex<BTreeMap<String, (String, u64)>>,
+    /// By a model's uid: the revision that this generation of it asks for.
+    identities: Mutex<BTreeMap<String, (i64, Arc<Identity>)>>,
 }
 
 impl Known {
@@ -50,6 +53,24 @@ impl Known {
         bound(&mut snapshots, SNAPSHOTS);
         snapshots.insert(uid.clone(), snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// The revision that a model asks for: hashed once for each generation, which is what its spec is counted by.
+    pub fn identity(&self, model: &ModelDeployment) -> Arc<Identity> {
+        let fresh = || Arc::new(revision::identity(&model.name_any(), &model.spec));
+        let (Some(uid), Some(generation)) = (&model.metadata.uid, model.metadata.generation) else {
+            return fresh();
+        };
+        let mut identities = lock(&self.identities);
+        if let Some((of, known)) = identities.get(uid)
+            && *of == generation
+        {
+            return known.clone();
+        }
+        let identity = fresh();
+        bound(&mut identities, SETTLED);
+        identities.insert(uid.clone(), (generation, identity.clone()));
+        identity
     }
 
     /// Whether this version of an object was found to say all of a [`wish`].
@@ -117,7 +138,6 @@ mod tests {
     use serde_json::json;
 
     use super::{super::observe::Left, *};
-    use crate::api::v1alpha1::ModelDeployment;
 
     fn meta(uid: &str, version: &str) -> ObjectMeta {
         ObjectMeta {
@@ -152,6 +172,7 @@ mod tests {
             };
             let stored = ControllerRevision { metadata: meta(snapshot, "1"), data: None, revision: 1 };
             let model = FoundModel {
+                identity: Known::default().identity(&object),
                 object: Arc::new(object),
                 runtime: None,
                 deployments: vec![],
@@ -216,6 +237,22 @@ mod tests {
         let broken = stored("b", json!({}));
         assert!(known.snapshot(&broken).is_err());
         assert!(known.snapshot(&broken).is_err());
+    }
+
+    #[test]
+    fn what_a_model_asks_for_is_hashed_once_for_each_generation() {
+        let known = Known::default();
+        let asks = |uid: Option<&str>, generation, version: &str| {
+            let spec = json!({"model": {"version": version}, "runtimeRef": {"name": "r"}});
+            let mut model = ModelDeployment::new("iris", serde_json::from_value(spec).unwrap());
+            (model.metadata.uid, model.metadata.generation) = (uid.map(str::to_owned), generation);
+            known.identity(&model)
+        };
+        let first = asks(Some("a"), Some(1), "1");
+        assert!(Arc::ptr_eq(&first, &asks(Some("a"), Some(1), "1")));
+        assert_ne!(first, asks(Some("a"), Some(2), "2"), "its spec has changed");
+        assert_ne!(first, asks(Some("b"), Some(1), "3"), "made anew");
+        assert_ne!(asks(None, None, "1"), asks(None, None, "2"), "not an object of the API server");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod cache;
 pub mod clock;
 pub mod error;
 pub mod event;
+pub mod guard;
 pub mod known;
 pub mod lanes;
 pub mod metrics;

@@ -14,6 +14,7 @@ use kube::{Resource, ResourceExt};
 use super::{
     Source,
     cache::{Cache, Key, Table, heir, key, splits},
+    known::Known,
 };
 use crate::{
     api::{
@@ -21,7 +22,7 @@ use crate::{
         v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     },
     prometheus::{promql, provider::Provider},
-    revision::{self, REVISION_LABEL, Refusal, VERSION_LABEL},
+    revision::{self, Identity, REVISION_LABEL, Refusal, VERSION_LABEL},
     rollout::{
         evidence::Judgement,
         leftover::Leftover,
@@ -63,6 +64,8 @@ pub struct Left {
 pub struct FoundModel {
     /// The model.
     pub object: Arc<ModelDeployment>,
+    /// The revision that its spec asks for.
+    pub identity: Arc<Identity>,
     /// The runtime that it names.
     pub runtime: Option<Arc<ModelRuntime>>,
     /// Its revisions' Deployments.
@@ -80,7 +83,7 @@ pub struct FoundModel {
 }
 
 /// Reads a unit from the cache. `None`: there is nothing (any more).
-pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) -> Found {
+pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, models: &[Key]) -> Found {
     let mut found = Found {
         split: split.cloned(),
         models: vec![],
@@ -93,7 +96,7 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
     for key in models {
         if let Some(guard) = cache.models.get(key) {
             if let Ok(object) = &guard.0 {
-                found.models.push(find_model(cache, key, Arc::new(object.clone()), &split_uid));
+                found.models.push(find_model((cache, known), key, object.clone(), &split_uid));
             }
         } else {
             found.missing_models.push(key.1.clone());
@@ -116,10 +119,15 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
     found
 }
 
-fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>, split_uid: &str) -> FoundModel {
+fn find_model(
+    (cache, known): (&Cache, &Known),
+    key: &Key,
+    object: Arc<ModelDeployment>,
+    split_uid: &str,
+) -> FoundModel {
     let runtime = object.spec.runtime_ref.as_ref().and_then(|wanted| {
         let guard = cache.runtimes.get(&(String::new(), wanted.name.clone()))?;
-        guard.0.as_ref().ok().cloned().map(Arc::new)
+        guard.object().cloned()
     });
     let uid = object.uid().unwrap_or_default();
     FoundModel {
@@ -130,6 +138,7 @@ fn find_model(cache: &Cache, key: &Key, object: Arc<ModelDeployment>, split_uid:
         pods: BTreeMap::new(),
         name_taken: false,
         unfit: None,
+        identity: known.identity(&object),
         object,
     }
 }
@@ -160,8 +169,7 @@ fn left<K: Resource<DynamicType = ()>>(
 
 /// Whether a revision of that name is one of the model's, or the one that its spec asks for.
 fn has_revision(model: &FoundModel, name: &str) -> bool {
-    let wanted = || revision::identity(&model.object.name_any(), &model.object.spec).name;
-    model.revisions.iter().any(|r| r.name_any() == name) || wanted() == name
+    model.identity.name == name || model.revisions.iter().any(|r| r.name_any() == name)
 }
 
 /// Whether the object with this uid is the controlling owner.
@@ -289,8 +297,7 @@ fn interpret_model(found: &FoundModel) -> Model {
 /// The revision that the spec asks for. One whose snapshot is stored needs nothing else, not even its runtime.
 fn latest(name: &str, found: &FoundModel) -> Result<Latest, Refusal> {
     let spec = &found.object.spec;
-    let identity = revision::identity(name, spec);
-    let latest = Latest { revision: identity.name, version: spec.version().to_owned() };
+    let latest = Latest { revision: found.identity.name.clone(), version: spec.version().to_owned() };
     if found.revisions.iter().any(|r| r.name_any() == latest.revision) {
         return Ok(latest);
     }
@@ -336,11 +343,11 @@ fn service(name: &str, found: &FoundModel) -> StableService {
 
 #[cfg(test)]
 mod tests {
-    use kube::{core::DeserializeGuard, runtime::watcher::Event};
+    use kube::runtime::watcher::Event;
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::guard::Guard, *};
 
     fn meta(name: &str, model: &str, owners: &[(&str, &str, bool)]) -> Value {
         let owner = |(kind, uid, controller): &(&str, &str, bool)| {
@@ -397,11 +404,11 @@ mod tests {
         let _ = cache.services.take(Event::Apply(serde_json::from_value(of("Service")).unwrap()));
         let _ = cache.deployments.take(Event::Apply(serde_json::from_value(of("Deployment")).unwrap()));
         if let Some((uid, image)) = lives {
-            let _ = cache.models.take(Event::Apply(DeserializeGuard(Ok(model(uid, image)))));
+            let _ = cache.models.take(Event::Apply(Guard::of(model(uid, image))));
         }
         let named: Vec<Key> = backends.iter().map(|name| ("ml".to_owned(), (*name).to_owned())).collect();
 
-        let found = find(&cache, Some(&split()), &named);
+        let found = find(&cache, &Known::default(), Some(&split()), &named);
 
         let expected = Leftover { revision: name.clone(), version: "1".to_owned(), runs: true };
         let expected: Vec<_> = is_left.then_some(expected).into_iter().collect();

@@ -118,17 +118,17 @@ impl Controller {
             Unit::Split(key) => {
                 let guard = cache.splits.get(key);
                 let models = guard.as_deref().map(model_keys).unwrap_or_default();
-                let split = guard.and_then(|guard| guard.0.as_ref().ok().cloned().map(Arc::new));
-                find(&cache, split.as_ref(), &models)
+                let split = guard.and_then(|guard| guard.object().cloned());
+                find(&cache, &self.known, split.as_ref(), &models)
             }
-            Unit::Model(key) => find(&cache, None, std::slice::from_ref(key)),
+            Unit::Model(key) => find(&cache, &self.known, None, std::slice::from_ref(key)),
         }
     }
 
     async fn reconcile_split(&self, key: &Key) -> Result<Done, Error> {
         let Some(guard) = self.cache().splits.get(key) else { return Ok(Done::default()) };
         let split = match &guard.0 {
-            Ok(split) => Arc::new(split.clone()),
+            Ok(split) => split.clone(),
             Err(broken) => return self.publish_broken::<TrafficSplit>(key, broken).await,
         };
         if split.metadata.deletion_timestamp.is_some() {
@@ -188,7 +188,7 @@ impl Controller {
         split: Option<&Arc<TrafficSplit>>,
         models: &[Key],
     ) -> Result<Done, Error> {
-        let mut found = find(&self.cache(), split, models);
+        let mut found = find(&self.cache(), &self.known, split, models);
         self.look_closer(&mut found).await?;
         let provider =
             split.and_then(|s| self.cx.providers.get(&s.spec.analysis.provider)).map(|s| &s.provider);
@@ -248,8 +248,11 @@ impl Controller {
     async fn look_closer(&self, found: &mut Found) -> Result<(), Error> {
         for model in &mut found.models {
             let namespace = model.object.namespace().unwrap_or_default();
-            let status = model.object.status.clone().unwrap_or_default();
-            let starting = status.phase == Phase::Pending;
+            let status = model.object.status.as_ref();
+            let starting = status.is_none_or(|status| status.phase == Phase::Pending);
+            let watched = status.and_then(|status| {
+                if starting { status.latest_revision.clone() } else { status.candidate_revision.clone() }
+            });
             let name = model.object.name_any();
             if starting && !model.services.iter().any(|s| s.name_any() == name) {
                 model.name_taken = self
@@ -261,7 +264,6 @@ impl Controller {
                     .await?;
             }
             model.unfit = self.vet(model).await?;
-            let watched = if starting { status.latest_revision } else { status.candidate_revision };
             let Some(revision) = watched else { continue };
             let Some(deployment) = model.deployments.iter().find(|d| d.name_any() == revision) else {
                 continue;

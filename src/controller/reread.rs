@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+use kube::{Api, ResourceExt, api::ListParams};
 
 use super::{
     act::pruned,
     error::Error,
+    guard::Guard,
     observe::{Found, FoundModel, is_owned, ours},
     reconcile::Controller,
 };
@@ -29,8 +30,8 @@ impl Controller {
             let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
             let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
             let action = || format!("read TrafficSplit {namespace}/{name}");
-            let split = pruned(api.get(&name).await.map_err(Error::api(action()))?);
-            self.cache_mut().splits.put(DeserializeGuard(Ok(split.clone())));
+            let split = Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?));
+            self.cache_mut().splits.put(Guard(Ok(split.clone())));
             let routes: Api<HTTPRoute> = Api::namespaced(client.clone(), &namespace);
             let route = routes
                 .get_opt(&name)
@@ -42,7 +43,7 @@ impl Controller {
             if let Some(route) = route.as_ref().filter(|route| is_owned(&route.metadata, &uid)) {
                 self.cache_mut().routes.put(route.clone());
             }
-            (live.split, live.route) = (Some(Arc::new(split)), route.map(Arc::new));
+            (live.split, live.route) = (Some(split), route.map(Arc::new));
         }
         for model in &mut live.models {
             self.reread_model(model, &of_split).await?;
@@ -55,10 +56,11 @@ impl Controller {
         let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
         let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
         let action = || format!("read ModelDeployment {namespace}/{name}");
-        let object = pruned(api.get(&name).await.map_err(Error::api(action()))?);
+        let object = Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?));
         let uid = object.uid().unwrap_or_default();
-        self.cache_mut().models.put(DeserializeGuard(Ok(object.clone())));
-        model.object = Arc::new(object);
+        self.cache_mut().models.put(Guard(Ok(object.clone())));
+        model.identity = self.known.identity(&object);
+        model.object = object;
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
         let params = ListParams::default().labels(&format!("{MODEL_LABEL}={name}"));
         let list = deployments

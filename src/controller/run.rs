@@ -30,8 +30,12 @@ const AT_ONCE: usize = 32;
 const QUESTIONS: usize = 16;
 
 /// Runs the controllers until `stop`; then what is under way is given up. Dropping the future is a crash: it loses time,
-/// nothing else.
-pub async fn run(cx: Context, stop: CancellationToken) {
+/// nothing else. Boxed, so that it is compiled here and not once more in everything that runs it.
+pub fn run(cx: Context, stop: CancellationToken) -> BoxFuture<'static, ()> {
+    Box::pin(all(cx, stop))
+}
+
+async fn all(cx: Context, stop: CancellationToken) {
     let (ask, questions) = mpsc::unbounded_channel();
     let (events, out) = Events::new(cx.jitter.clone());
     let controller = Arc::new(Controller::new(cx.clone(), ask, events));

@@ -3,7 +3,7 @@
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
-    core::{DeserializeGuard, DynamicObject, ObjectMeta, error_boundary::InvalidObject},
+    core::{DynamicObject, ObjectMeta, error_boundary::InvalidObject},
     discovery::ApiResource,
 };
 use serde::de::DeserializeOwned;
@@ -13,6 +13,7 @@ use super::{
     act::{MANAGER, pruned},
     cache::Key,
     error::Error,
+    guard::Guard,
     observe::Found,
     reconcile::{Controller, Done},
 };
@@ -63,7 +64,7 @@ impl Controller {
         let written =
             written.map_err(Error::api(format!("write status of ModelDeployment {namespace}/{name}")))?;
         let changed = written.resource_version() != model.object.resource_version();
-        self.cache_mut().models.put(DeserializeGuard(Ok(pruned(written))));
+        self.cache_mut().models.put(Guard::of(pruned(written)));
         Ok(changed)
     }
 
@@ -138,7 +139,7 @@ impl Controller {
         let written =
             written.map_err(Error::api(format!("write status of TrafficSplit {namespace}/{name}")))?;
         let changed = written.resource_version() != before;
-        self.cache_mut().splits.put(DeserializeGuard(Ok(pruned(written))));
+        self.cache_mut().splits.put(Guard::of(pruned(written)));
         Ok(changed)
     }
 

@@ -29,7 +29,7 @@ impl Controller {
     /// server-side apply of a wrong template answers 500, which later could not be told from a fault.
     pub async fn vet(&self, model: &FoundModel) -> Result<Option<Refusal>, Error> {
         let name = model.object.name_any();
-        let identity = revision::identity(&name, &model.object.spec);
+        let identity = &model.identity;
         let owner = owner(model);
         // By uid: what is made anew under the same name is asked about anew.
         let key: Key = (owner.uid.clone(), identity.name.clone());

@@ -5,7 +5,6 @@ use std::{fmt::Debug, sync::Arc};
 use futures::{StreamExt, pin_mut};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, watcher},
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     cache::{Cache, Key, Table, heir, key, names},
+    guard::Guard,
     queue::Unit,
     reconcile::Controller,
 };
@@ -99,7 +99,7 @@ impl Controller {
 }
 
 /// A `TrafficSplit` concerns itself, its models, and every other one that names them.
-fn touched_split(cache: &Cache, split: &DeserializeGuard<TrafficSplit>) -> Vec<Unit> {
+fn touched_split(cache: &Cache, split: &Guard<TrafficSplit>) -> Vec<Unit> {
     let namespace = split.namespace().unwrap_or_default();
     let mut units = vec![Unit::Split(key(split))];
     for name in names(split) {
@@ -110,7 +110,7 @@ fn touched_split(cache: &Cache, split: &DeserializeGuard<TrafficSplit>) -> Vec<U
     units
 }
 
-fn touched_model(cache: &Cache, model: &DeserializeGuard<ModelDeployment>) -> Vec<Unit> {
+fn touched_model(cache: &Cache, model: &Guard<ModelDeployment>) -> Vec<Unit> {
     unit_of(cache, key(model))
 }
 
@@ -133,9 +133,9 @@ fn touched_child<K: Resource<DynamicType = ()>>(cache: &Cache, child: &K) -> Vec
     units
 }
 
-fn touched_runtime(cache: &Cache, runtime: &DeserializeGuard<ModelRuntime>) -> Vec<Unit> {
+fn touched_runtime(cache: &Cache, runtime: &Guard<ModelRuntime>) -> Vec<Unit> {
     let name = runtime.name_any();
-    let uses = |model: &&Arc<DeserializeGuard<ModelDeployment>>| {
+    let uses = |model: &&Arc<Guard<ModelDeployment>>| {
         model.0.as_ref().is_ok_and(|m| m.spec.runtime_ref.as_ref().is_some_and(|r| r.name == name))
     };
     cache.models.all().filter(uses).flat_map(|model| unit_of(cache, key(&**model))).collect()
@@ -143,7 +143,7 @@ fn touched_runtime(cache: &Cache, runtime: &DeserializeGuard<ModelRuntime>) -> V
 
 fn touched_gateway(cache: &Cache, gateway: &super::cache::Gateway) -> Vec<Unit> {
     let (namespace, name) = key(gateway);
-    let hangs = |split: &&Arc<DeserializeGuard<TrafficSplit>>| {
+    let hangs = |split: &&Arc<Guard<TrafficSplit>>| {
         split.0.as_ref().is_ok_and(|s| {
             s.spec.route.http_route.parent_refs.iter().any(|p| {
                 p.name == name && p.namespace.as_ref().or(s.metadata.namespace.as_ref()) == Some(&namespace)

@@ -122,7 +122,15 @@ impl Contender {
 
     /// Contends until `resign`, and shows in `seat` whether and until when this replica leads. Then gives the Lease back, so
     /// that another replica leads within one retry; whoever cancels `resign` must have ended all writes before.
-    pub async fn contend(mut self, seat: watch::Sender<Option<Tenure>>, resign: CancellationToken) {
+    pub fn contend(
+        self,
+        seat: watch::Sender<Option<Tenure>>,
+        resign: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(self.contends(seat, resign))
+    }
+
+    async fn contends(mut self, seat: watch::Sender<Option<Tenure>>, resign: CancellationToken) {
         let resigned = async {
             loop {
                 let end = self.end();

@@ -75,7 +75,6 @@ fn counters(text: &str, start: i64, until: i64) -> Result<Vec<RawSeries>, Unansw
     if data.result.len() > MAX_SERIES {
         return Err(too_large());
     }
-    let mut seen = BTreeSet::new();
     let mut series = Vec::with_capacity(data.result.len());
     for item in data.result {
         if item.histograms.is_some() || item.histogram.is_some() {
@@ -83,10 +82,11 @@ fn counters(text: &str, start: i64, until: i64) -> Result<Vec<RawSeries>, Unansw
         }
         let values = item.values.ok_or_else(|| bad("has a series without samples"))?;
         let samples = counter_samples(values, start, until)?;
-        if !seen.insert(item.metric.0.clone()) {
-            return Err(bad("has the same series twice"));
-        }
         series.push(RawSeries { labels: item.metric.0, samples });
+    }
+    let mut seen = BTreeSet::new();
+    if !series.iter().all(|series: &RawSeries| seen.insert(&series.labels)) {
+        return Err(bad("has the same series twice"));
     }
     Ok(series)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     answer::RawSeries,
     pack::Unit,
-    promql::quoted,
+    promql::quote_into,
     provider::Provider,
     query::{Role, revision_labels},
     unanswered,
@@ -144,14 +144,25 @@ fn edge(labels: &BTreeMap<String, String>, unit: Unit) -> Result<Option<Edge>, U
 
 /// Labels in one form: sorted, quoted.
 fn key(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
-    format!("{{{}}}", pairs.join(","))
+    let mut text = String::with_capacity(32 * labels.len() + 2);
+    for (name, value) in labels {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push_str(name);
+        text.push('=');
+        quote_into(&mut text, value);
+    }
+    text.push_str(if text.is_empty() { "{}" } else { "}" });
+    text
 }
 
 /// What a series was scraped from.
 fn target(labels: &BTreeMap<String, String>) -> String {
-    let of = |name: &str| quoted(labels.get(name).map_or("", String::as_str));
-    format!("job={},instance={}", of("job"), of("instance"))
+    let of = |name: &str| labels.get(name).map_or("", String::as_str);
+    let mut text = "job=".to_owned();
+    quote_into(&mut text, of("job"));
+    text.push_str(",instance=");
+    quote_into(&mut text, of("instance"));
+    text
 }
 
 fn bad(why: &str) -> Unanswered {

@@ -269,14 +269,23 @@ fn is_metric_name(name: &str) -> bool {
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    escape_into(&mut out, text, '"');
-    out.push('"');
+    quote_into(&mut out, text);
     out
+}
+
+/// Appends what [`quoted`] gives.
+pub fn quote_into(out: &mut String, text: &str) {
+    out.push('"');
+    escape_into(out, text, '"');
+    out.push('"');
 }
 
 /// Only the quote in use may be escaped: PromQL refuses `\'` between double quotes.
 fn escape_into(out: &mut String, text: &str, quote: char) {
+    if !text.contains(['\n', '\\', quote]) {
+        out.push_str(text);
+        return;
+    }
     for c in text.chars() {
         match c {
             '\n' => out.push_str("\\n"),

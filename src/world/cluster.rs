@@ -60,7 +60,7 @@ impl Replicas {
             metrics: Metrics::new(),
             synced: watch::Sender::new(false),
         };
-        Box::pin(controller::run(cx, CancellationToken::new())).await;
+        controller::run(cx, CancellationToken::new()).await;
     }
 }
 
