@@ -46,6 +46,11 @@ impl Around<'_> {
         self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some() || s.route == Route::Taken)
     }
 
+    /// A new revision of `model` is not tried yet: something holds it, another backend rolls, or it is to have no pods.
+    fn waits(&self, model: &Model) -> bool {
+        self.busy || self.held() || model.is_parked()
+    }
+
     /// The data plane has taken over a route that names this revision: its first request finds it.
     fn is_known(&self, revision: &str) -> bool {
         let view = self.split.and_then(|s| s.route.live());
@@ -100,7 +105,7 @@ fn stable(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     let servable = !on(Mutant::BrokenStableBlocks)
         || model.status.stable_revision.as_deref().is_some_and(|s| model.workload(s).ready > 0);
-    (model.latest.is_ok() && !around.busy && !around.held() && servable).then_some(Move::Prepare)
+    (model.latest.is_ok() && !around.waits(model) && servable).then_some(Move::Prepare)
 }
 
 fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -109,7 +114,7 @@ fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(Move::Revert);
     }
     let fresh = model.latest.is_ok() && !model.is_rejected(wanted);
-    (fresh && !around.busy && !around.held()).then_some(Move::Prepare)
+    fresh.then_some(if around.waits(model) { Move::Await } else { Move::Prepare })
 }
 
 fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -126,6 +131,9 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
             by_itself(model, around, candidate, wanted)
         };
     };
+    if model.is_parked() {
+        return Some(Move::Await);
+    }
     if wanted != candidate {
         return superseded_early(model, around);
     }
@@ -185,6 +193,9 @@ fn superseded_early(model: &Model, around: &Around<'_>) -> Option<Move> {
 
 /// Without a `TrafficSplit`: Service `<name>` moves once the revision is ready at full size.
 fn by_itself(model: &Model, around: &Around<'_>, candidate: &str, wanted: &str) -> Option<Move> {
+    if model.is_parked() {
+        return Some(Move::Await);
+    }
     if wanted != candidate {
         return superseded_early(model, around);
     }

@@ -81,7 +81,9 @@ pub fn idle(
                     named(&revision.name) || ready >= steps::replicas(canary, step, model.full_size())
                 }
                 RevisionUse::Candidate if status.phase == Phase::Pending => {
-                    ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady)
+                    // Once named it stays so: pods that come and go write no route each time.
+                    let ready = ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady);
+                    ready || named(&revision.name)
                 }
                 _ if on(Mutant::BreakBeforeMake) => false,
                 RevisionUse::Draining if sizes::is_drained(revision, Some(split), effective, now) => false,
