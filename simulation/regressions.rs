@@ -1,6 +1,7 @@
 //! Worlds that found bugs. Each says what would have happened to a user; they run first.
 
 use std::{
+    env,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use crate::{
     replica::LEASE,
     report::Report,
     scenario::{Scenario, Version, model_key, split_key},
-    seed,
+    seed, story,
 };
 
 /// What would have happened to a user, and the worlds that showed it.
@@ -83,17 +84,20 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
     ]
 }
 
-/// Runs them; what fails again is told with its story.
+/// Runs them; of what fails again `TELL=1` tells the history.
 pub fn run(report: &Mutex<Report>) {
-    for (story, scenarios) in all() {
+    for (about, scenarios) in all() {
         for (number, mut scenario) in scenarios.into_iter().enumerate() {
             scenario.script.sort_by_key(|(at, _)| *at);
             let outcome = seed::play(&scenario);
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report.add(&outcome);
             if let Some(first) = outcome.report.violations.first() {
-                println!("regression ({story}, {number}): {first}");
-                report.failed.push((format!("regression: {story}, {number}"), first.to_string()));
+                println!("regression ({about}, {number}): {first}");
+                if env::var_os("TELL").is_some() {
+                    outcome.history.iter().for_each(|change| println!("{}", story::line(change)));
+                }
+                report.failed.push((format!("regression: {about}, {number}"), first.to_string()));
             }
         }
     }

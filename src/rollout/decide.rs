@@ -159,10 +159,19 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     match &model.judgement.observability {
         Observability::No(_) if step.unobservable_since.is_none() => Some(Move::Observable(false)),
         Observability::Yes if !around.held() && (around.is_known(candidate) || on(Mutant::EnterUnknown)) => {
-            Some(Move::Enter)
+            (!stable_starts(model, around, step)).then_some(Move::Enter)
         }
         _ => None,
     }
+}
+
+/// The model has no traffic yet, and no pod of its stable revision is ready: the rest would go to nobody. One that does not
+/// come back in time holds up no newer revision.
+fn stable_starts(model: &Model, around: &Around<'_>, step: &StepStatus) -> bool {
+    let live = around.split.and_then(|split| split.route.live());
+    let routed = live.is_some_and(|view| model.workloads.keys().any(|name| view.shares.contains_key(name)));
+    let down = model.status.stable_revision.as_deref().is_some_and(|name| model.workload(name).ready == 0);
+    !routed && down && !around.over(&step.since, model.spec.progress_deadline)
 }
 
 /// How much longer than the pods the gateway may take to hear of them.
