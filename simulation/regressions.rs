@@ -36,8 +36,8 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             vec![stalled()],
         ),
         (
-            "a model that was deleted and made anew left its route to nobody for some seconds",
-            vec![made_anew()],
+            "a model that was deleted and made anew left its route to nobody for some seconds, or gave its share to no pod",
+            vec![made_anew(35, 60, "0.1.0"), made_anew(54, 59, "0.0.0"), made_anew(57, 62, "0.0.0")],
         ),
         (
             "a version promoted by hand before its first step got requests that no proxy could send",
@@ -129,7 +129,7 @@ fn paused_by_itself() -> Scenario {
     scenario
 }
 
-fn made_anew() -> Scenario {
+fn made_anew(deleted: u64, made: u64, version: &str) -> Scenario {
     let mut scenario = rollout(Version::Good);
     let Some(mut anew) = scenario.script.iter().find_map(|(_, deed)| match deed {
         Deed::Create(object) if object["kind"] == "ModelDeployment" => Some(object.clone()),
@@ -137,10 +137,11 @@ fn made_anew() -> Scenario {
     }) else {
         return scenario;
     };
-    anew["spec"]["model"]["version"] = "0.1.0".into();
-    scenario.script.pop();
-    scenario.script.push((Duration::from_secs(35), Deed::Delete(model_key("iris"))));
-    scenario.script.push((Duration::from_mins(1), Deed::Create(anew)));
+    anew["spec"]["model"]["version"] = version.into();
+    let (deleted, made) = (Duration::from_secs(deleted), Duration::from_secs(made));
+    scenario.script.retain(|(at, _)| *at < deleted);
+    scenario.script.push((deleted, Deed::Delete(model_key("iris"))));
+    scenario.script.push((made, Deed::Create(anew)));
     scenario
 }
 
