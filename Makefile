@@ -3,6 +3,10 @@
 CLUSTER := e2e/cluster/cluster
 BINARY  := target/debug/seatrial
 
+# Clippy is the compiler of this crate in every build, so that the dependencies are not checked once more for its sake.
+export RUSTC_WORKSPACE_WRAPPER := clippy-driver
+export CLIPPY_ARGS := -Dwarnings__CLIPPY_HACKERY__
+
 .PHONY: help demo test check fmt clippy unit regressions sim sim-plans chart e2e lifecycles build up down crds judge conformance mutants
 
 help:  ## what there is
@@ -21,8 +25,8 @@ check: fmt clippy unit regressions chart  ## everything that needs no cluster
 fmt:  ## formats
 	cargo fmt --check
 
-clippy:  ## lints
-	cargo clippy --all-targets --locked -- -D warnings
+clippy:  ## lints, of all there is: the builds of which the other parts are made
+	cargo build --all-targets --locked
 
 unit:  ## all tests that need no cluster, and the proofs of the simulation's checker
 	cargo test --lib --test checker --locked

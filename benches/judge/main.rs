@@ -3,6 +3,7 @@
 //! `--seed` (0 unless given); `SEED=7 make judge` plays other rollouts.
 
 mod bounds;
+mod latency;
 mod random;
 mod report;
 mod rules;
@@ -21,6 +22,7 @@ use seatrial::analysis::verdict::Verdict;
 use serde_json::json;
 
 use bounds::Bound;
+use latency::{LATENCIES, Latencies};
 use report::Cell;
 use rules::Outcome;
 use world::{BLOCK_SECONDS, Live, Moment, Scenario};
@@ -51,6 +53,7 @@ const RUNS_HOSTILE: usize = 12_000;
 /// To show 0.1 % where one rollout in ten thousand is rolled back.
 const RUNS_INCIDENT: usize = 12_000;
 const RUNS_FAULT: usize = 2000;
+const RUNS_SLOW: usize = 500;
 /// A step is over after two minutes at the least and undecided after an hour.
 const LEAST_BLOCKS: u32 = 8;
 const MOST_BLOCKS: u32 = 240;
@@ -82,26 +85,39 @@ fn simulate(seeds: &Seeds, out: &mut impl Write) -> io::Result<Vec<Bound>> {
     let (mut scenarios, mut bounds) = (Vec::new(), Vec::new());
     for scenario in &world::NULLS {
         let cells = across_rates(seeds, scenario, runs_of_null(scenario));
-        write!(out, "{}", report::to_table(scenario, &cells, |cell| format!("{:.2} %", 100.0 * cell.share)))?;
+        write!(
+            out,
+            "{}",
+            report::to_table(scenario.title(), &cells, |cell| format!("{:.2} %", 100.0 * cell.share))
+        )?;
         out.flush()?;
         bounds.extend(cells.iter().filter_map(|cell| not_rolled_back(scenario, cell)));
-        scenarios.push(report::to_json(scenario, &cells));
+        scenarios.push(report::to_json(scenario.title(), &cells));
     }
     for scenario in &world::FAULTS {
         let cells = across_rates(seeds, scenario, RUNS_FAULT);
-        write!(out, "{}", report::to_table(scenario, &cells, show_fault))?;
+        write!(out, "{}", report::to_table(scenario.title(), &cells, show_fault))?;
         out.flush()?;
         bounds.extend(times_to_detect(scenario, &cells));
-        scenarios.push(report::to_json(scenario, &cells));
+        scenarios.push(report::to_json(scenario.title(), &cells));
     }
     for scenario in &world::PROMOTIONS {
         let cells: Vec<Cell> = RATES.iter().map(|rps| promotions(seeds, scenario, *rps)).collect();
-        write!(out, "{}", report::to_table(scenario, &cells, show_promotion))?;
+        write!(out, "{}", report::to_table(scenario.title(), &cells, show_promotion))?;
         out.flush()?;
         let claim = |cell: &Cell| format!("promoted although {}, {} rps", scenario.about, cell.rps);
         let broken = cells.iter().filter(|_| scenario.base >= scenario.limit);
         bounds.extend(broken.map(|cell| cell.bound(claim(cell), 0.05)));
-        scenarios.push(report::to_json(scenario, &cells));
+        scenarios.push(report::to_json(scenario.title(), &cells));
+    }
+    for latencies in &LATENCIES {
+        let cells: Vec<Cell> =
+            RATES.iter().flat_map(|rps| cells_of_latencies(seeds, latencies, *rps)).collect();
+        let title = (latencies.name, latencies.about);
+        write!(out, "{}", report::to_table(title, &cells, show_fault))?;
+        out.flush()?;
+        bounds.extend(of_latencies(latencies, &cells));
+        scenarios.push(report::to_json(title, &cells));
     }
     for variants in &variants::VARIANTS {
         let cell = a_b_tests(seeds, variants);
@@ -154,11 +170,28 @@ fn show_promotion(cell: &Cell) -> String {
 }
 
 fn times_to_detect(scenario: &Scenario, cells: &[Cell]) -> Vec<Bound> {
-    let published = PUBLISHED.iter().filter(|(name, _)| *name == scenario.name).flat_map(|(_, times)| times);
+    let published = PUBLISHED.iter().filter(|(name, _)| *name == scenario.name).map(|(_, times)| times);
+    published.flat_map(|times| not_later(scenario.about, cells, *times)).collect()
+}
+
+/// What is promised of latencies.
+fn of_latencies(latencies: &Latencies, cells: &[Cell]) -> Vec<Bound> {
+    if !latencies.is_healthy() {
+        let promised = latencies.published.iter().all(|seconds| seconds.is_finite());
+        return if promised { not_later(latencies.about, cells, latencies.published) } else { vec![] };
+    }
+    let ours = cells.iter().filter(|cell| cell.rule != latency::RULES[0]);
+    let claim =
+        |cell: &Cell| format!("rolled back falsely, {} at {} rps: {}", latencies.name, cell.rps, cell.rule);
+    ours.map(|cell| cell.bound(claim(cell), 0.01)).collect()
+}
+
+/// That we are not slower than what statistics.md says by more than a tenth.
+fn not_later(about: &str, cells: &[Cell], published: [f64; 3]) -> Vec<Bound> {
     let ours = cells.iter().filter(|cell| cell.rule == OURS && cell.rps > 1.0);
     ours.zip(published)
         .map(|(cell, time)| Bound {
-            claim: format!("median seconds until {} is found, {} rps", scenario.about, cell.rps),
+            claim: format!("median seconds until {about} is found, {} rps", cell.rps),
             at_most: 1.1 * time,
             measured: cell.median.unwrap_or(f64::INFINITY),
             upper: None,
@@ -208,6 +241,17 @@ fn cells(seeds: &Seeds, scenario: &Scenario, rps: f64, runs: usize) -> Vec<Cell>
             cell(rule, rps, fault, &of_rule)
         })
         .collect()
+}
+
+fn cells_of_latencies(seeds: &Seeds, latencies: &Latencies, rps: f64) -> Vec<Cell> {
+    let runs = if latencies.is_healthy() { RUNS_NULL } else { RUNS_SLOW };
+    let played = parallel(runs, |run| {
+        let mut rng = seeds.rng(&format!("{} {rps} {run}", latencies.name));
+        let (moments, outcomes) = latency::play(&mut rng, latencies, rps);
+        outcomes.map(|outcome| (outcome, bad_until(&moments, outcome)))
+    });
+    let of_rule = |at: usize| played.iter().map(|run| run[at]).collect::<Vec<_>>();
+    (0..).zip(latency::RULES).map(|(at, rule)| cell(rule, rps, 0.0, &of_rule(at))).collect()
 }
 
 fn cell(rule: &'static str, rps: f64, fault: f64, outcomes: &[(Outcome, f64)]) -> Cell {

@@ -4,7 +4,6 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
 use super::bounds::{Bound, upper_bound};
-use super::world::Scenario;
 
 /// One rule in one scenario at one rate of traffic.
 #[derive(Clone, Debug)]
@@ -38,7 +37,7 @@ impl Cell {
 }
 
 /// One scenario as JSON.
-pub fn to_json(scenario: &Scenario, cells: &[Cell]) -> Value {
+pub fn to_json((name, about): (&str, &str), cells: &[Cell]) -> Value {
     let cells: Vec<Value> = cells
         .iter()
         .map(|cell| {
@@ -46,7 +45,7 @@ pub fn to_json(scenario: &Scenario, cells: &[Cell]) -> Value {
                    "share": cell.share, "upperBound95": cell.upper(), "medianSeconds": cell.median, "badServed": cell.bad_served})
         })
         .collect();
-    json!({"name": scenario.name, "about": scenario.about, "cells": cells})
+    json!({"name": name, "about": about, "cells": cells})
 }
 
 /// One kind of A/B test as JSON.
@@ -62,7 +61,7 @@ pub fn bound_to_json(bound: &Bound) -> Value {
 }
 
 /// One scenario as a table: rules down, rates across.
-pub fn to_table(scenario: &Scenario, cells: &[Cell], show: fn(&Cell) -> String) -> String {
+pub fn to_table((name, about): (&str, &str), cells: &[Cell], show: fn(&Cell) -> String) -> String {
     let mut rates: Vec<f64> = cells.iter().map(|cell| cell.rps).collect();
     rates.sort_by(f64::total_cmp);
     rates.dedup();
@@ -73,14 +72,13 @@ pub fn to_table(scenario: &Scenario, cells: &[Cell], show: fn(&Cell) -> String) 
         }
     }
     let mut table = Table::new();
-    let header =
-        std::iter::once(scenario.name.to_owned()).chain(rates.iter().map(|rps| format!("{rps} rps")));
+    let header = std::iter::once(name.to_owned()).chain(rates.iter().map(|rps| format!("{rps} rps")));
     table.load_style(UTF8_FULL_CONDENSED).set_header(header);
     for rule in rules {
         let of_rule = cells.iter().filter(|cell| cell.rule == rule).map(show);
         table.add_row(std::iter::once(rule.to_owned()).chain(of_rule));
     }
-    format!("{}: {}\n{table}\n", scenario.name, scenario.about)
+    format!("{name}: {about}\n{table}\n")
 }
 
 /// All bounds as a table.

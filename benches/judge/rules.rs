@@ -18,7 +18,7 @@ const BLOCKS_PER_MINUTE: usize = 4;
 const FLAGGER_THRESHOLD: usize = 5;
 const ARGO_FAILURE_LIMIT: usize = 3;
 /// Groups of stable's pods for every group of the candidate's.
-const PODS_RATIO: f64 = 4.0;
+pub const PODS_RATIO: f64 = 4.0;
 /// Kayenta judges every ten minutes, everything so far.
 const KAYENTA_MINUTES: usize = 10;
 
@@ -87,7 +87,7 @@ pub fn against_past(
 /// A moment as the judge takes it.
 pub fn block(index: i64, step: i32, moment: &Moment) -> Block {
     let (candidate, stable) = (Some(moment.candidate), Some(moment.stable));
-    Block { index, step: Some(step), alone: false, candidate, stable }
+    Block { index, step: Some(step), candidate, stable, further: moment.further, ..Block::default() }
 }
 
 /// Flagger: a failed check is one minute beyond the limit, or without a value; it never forgets one.

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 use seatrial::analysis::counts::Counts;
+use seatrial::analysis::slowness::{Arms, FURTHER};
 
 use super::random::{Noise, poisson};
 
@@ -14,8 +15,10 @@ pub const HISTORY: usize = 960;
 /// Groups of stable pods.
 pub const GROUPS: usize = 4;
 
-const WEIGHTS: [f64; 5] = [0.05, 0.1, 0.25, 0.5, 0.75];
-const BLOCKS_PER_STEP: usize = BLOCKS / WEIGHTS.len();
+/// The candidate's share of the traffic in each step.
+pub const WEIGHTS: [f64; 5] = [0.05, 0.1, 0.25, 0.5, 0.75];
+/// Blocks of a step.
+pub const BLOCKS_PER_STEP: usize = BLOCKS / WEIGHTS.len();
 
 /// How the world behaves; shares are of all requests.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Its name and what it is.
+    pub fn title(&self) -> (&'static str, &'static str) {
+        (self.name, self.about)
+    }
+
     /// The scenario at so many requests a second.
     pub fn at(&self, rps: f64) -> Self {
         let hours = rps * BLOCK_SECONDS * 960.0;
@@ -65,6 +73,8 @@ pub struct Moment {
     pub stable: Counts,
     /// A part of stable as large as the candidate, as Kayenta's users are told to deploy (drawn for it only).
     pub twin: Counts,
+    /// Both arms at the settings' further limits.
+    pub further: [Option<Arms>; FURTHER],
 }
 
 /// The state of the noise.
@@ -161,7 +171,7 @@ impl<'a> Live<'a> {
         let own = base * weather.candidate.next(rng) * factor + everybody;
         let candidate = requests(rng, all * weight, own + extra(hit == Some(Hit::Candidate)));
         let twin = base * weather.twin.next(rng) + everybody + extra(hit == Some(Hit::Half(0)));
-        Moment { step, candidate, stable, twin: requests(rng, all * weight, twin) }
+        Moment { step, candidate, stable, twin: requests(rng, all * weight, twin), further: [None; FURTHER] }
     }
 }
 
@@ -180,7 +190,8 @@ fn sum(a: Counts, b: Counts) -> Counts {
     Counts::exact(a.bad + b.bad, a.total + b.total)
 }
 
-const CALM: Scenario = Scenario {
+/// A healthy candidate among independent requests.
+pub const CALM: Scenario = Scenario {
     name: "N1",
     about: "healthy, independent requests",
     base: 0.001,

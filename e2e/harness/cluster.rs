@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use kube::{Api, Client, Config, api::DeleteParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use seatrial::api::v1alpha1::ModelRuntime;
 use tokio::process::Command;
 
@@ -75,6 +79,20 @@ impl Cluster {
                 runtimes.delete(name, &DeleteParams::default()).await?;
                 apply(&self.client, &object, "", false).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether its machines take new pods. Those that run go on either way.
+    pub async fn has_room(&self, room: bool) -> Outcome {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        for node in nodes.list(&ListParams::default()).await? {
+            let name = node.name_any();
+            if room {
+                nodes.uncordon(&name).await?
+            } else {
+                nodes.cordon(&name).await?
+            };
         }
         Ok(())
     }

@@ -144,13 +144,14 @@ impl Operator {
         Ok(())
     }
 
-    /// [`Operator::kill`], and the lease is taken from the dead: for scenarios that are not about the takeover, which
+    /// [`Operator::kill`], and the lease is given back in its name: for scenarios that are not about the takeover, which
     /// `leader_killed` waits for and measures.
     pub async fn kill_and_bury(&self, pod: &str) -> Outcome {
         let process = process_of(pod)?;
         self.cluster.tool("kill", &["-9", &process.pid.to_string()]).await?;
         let leases: Api<Lease> = Api::namespaced(self.cluster.client.clone(), NAMESPACE);
-        leases.delete(RELEASE, &DeleteParams::default()).await?;
+        let nobody = Patch::Merge(json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}}));
+        leases.patch(RELEASE, &PatchParams::default(), &nobody).await?;
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         self.pods_api().delete(pod, &at_once).await?;
         Ok(())

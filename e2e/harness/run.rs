@@ -68,15 +68,15 @@ fn refuse(error: &Broken) -> ExitCode {
 async fn prepare() -> Outcome {
     let cluster = Cluster::connect().await?;
     Scene::sweep(&cluster).await?;
-    let operator = Operator::of(&cluster);
-    operator.install(&[]).await?;
+    restore(&cluster).await?;
     // The tag is the same for every build: without a restart an earlier build would go on.
-    operator.restart().await?;
+    Operator::of(&cluster).restart().await?;
     cluster.apply_runtimes().await
 }
 
-/// What a scenario may have taken away comes back, however it ended.
+/// The operator is installed, and what a scenario may have taken away comes back, however it ended.
 async fn restore(cluster: &Cluster) -> Outcome {
+    cluster.has_room(true).await?;
     cluster.script(&["service", "prometheus", "start"]).await?;
     Operator::of(cluster).install(&[]).await
 }

@@ -32,7 +32,8 @@ async fn run(scene: &Scene) -> Outcome {
     let standby = pods.iter().map(ResourceExt::name_any).find(|p| *p != leader);
     ensure!(standby.is_some(), "there is no second replica");
 
-    // When the leader is killed, and somebody edits the route
+    // When the leader is killed, with no room for a third that might be as quick, and somebody edits the route
+    scene.cluster.has_room(false).await?;
     scene.operator.kill(&leader).await?;
     let renewed = scene.operator.lease().await?.renew_time;
     let mut rules = scene.routes().get(MODEL).await?.data["spec"]["rules"].clone();
@@ -68,5 +69,6 @@ async fn run(scene: &Scene) -> Outcome {
     let step = scene.status().await?.step.map(|s| s.index);
     ensure!(step == Some(0), "the rollout moved to step {step:?}");
     scene.note(format!("nobody led for {away:.1} s"));
+    scene.cluster.has_room(true).await?;
     scene.operator.scale(1).await
 }

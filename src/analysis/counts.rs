@@ -1,6 +1,8 @@
 //! What is judged: requests of one closed block, per arm, and which numbers are counts at all.
 //! Pure: no I/O, no clock.
 
+use super::slowness::{Arms, FURTHER};
+
 /// Above 2⁵³ a double no longer tells neighbouring whole numbers apart: such a number is not a count.
 pub const MOST_REQUESTS: f64 = 9_007_199_254_740_992.0;
 
@@ -30,8 +32,8 @@ impl Counts {
     }
 }
 
-/// One closed block of the wall clock: `[index · interval, (index + 1) · interval)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One closed block of the wall clock: `[index · interval, (index + 1) · interval)`. By default without data.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Block {
     /// Start of the block divided by the interval. Blocks are folded in rising order; gaps are allowed.
     pub index: i64,
@@ -44,4 +46,7 @@ pub struct Block {
     pub candidate: Option<Counts>,
     /// The stable revision's requests; `None`: no data.
     pub stable: Option<Counts>,
+    /// Both arms measured at the settings' [`further`](super::settings::Settings::further) limits, in their order; `None`:
+    /// no data, or no such limit.
+    pub further: [Option<Arms>; FURTHER],
 }

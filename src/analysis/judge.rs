@@ -4,7 +4,8 @@
 //! ```text
 //! each block:  objective  is the candidate's share of bad requests above its limit?
 //!              blame      is it above stable's?           (an objective's breach needs both)
-//!              guard      is it above stable's by more than the tolerance? (now, or with `past_limit` in the past)
+//!              guard      is it above stable's by more than the tolerance? (now, or with `past_limit` in the past;
+//!                         with `further` limits the average over them, see `slowness`)
 //!              health     is it below its limit?          (afresh in every step)
 //! Fail   when the average of min(objective, blame) and guard reaches 1/α
 //! Pass   when health reaches 1/β on requests of this step
@@ -19,6 +20,7 @@ use super::estimate;
 use super::kernel::{log_add_exp, log_mean_exp, tempering};
 use super::planner::least_requests;
 use super::settings::{Kappa, PAST_PART, Settings};
+use super::slowness::{Arms, FURTHER, Limit, Slower, Slowness};
 use super::verdict::{Breach, Cause, Report, Verdict, Why};
 
 /// The level of the interval that reports show.
@@ -28,13 +30,14 @@ const SHOWN_LEVEL: f64 = 0.05;
 const RULED_OUT: f64 = 3.0;
 
 /// Judges one SLO of one trial of one revision. A lost judge is rebuilt by folding the same blocks again: same bits.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SloJudge {
     theta: f64,
     settings: Settings,
     objective: EProcess,
     blame: EProcess,
     guard: EProcess,
+    further: Vec<Slowness>,
     health: PassProcess,
     likeness: PassProcess,
     step: Option<i32>,
@@ -97,6 +100,10 @@ impl SloJudge {
             objective: evidence,
             blame: evidence,
             guard: evidence,
+            further: (settings.further.into_iter().flatten())
+                .filter(|_| settings.past_limit.is_none())
+                .map(|limit| Slowness::new(limit, settings))
+                .collect(),
             health: PassProcess::default(),
             likeness: PassProcess::default(),
             step: None,
@@ -106,6 +113,11 @@ impl SloJudge {
             of_step: Tally::default(),
             of_stable: Tally::default(),
         })
+    }
+
+    /// The latencies at which the arms are compared besides the objective's limit.
+    pub fn further(&self) -> [Option<Limit>; FURTHER] {
+        self.settings.further
     }
 
     /// Folds one closed block. Does nothing for a block that is not later than the last one: a block folded twice or
@@ -140,7 +152,7 @@ impl SloJudge {
         at_limit(self.theta, self.settings.objective_kappa(), events, counts)
     }
 
-    fn fold_comparison(&mut self, block: &Block, arms: Option<(Counts, Counts)>) {
+    fn fold_comparison(&mut self, block: &Block, arms: Option<Arms>) {
         let comparable = arms.filter(|_| block.step.is_some() && !block.alone);
         if let Some((_, stable)) = comparable {
             self.of_stable.add(stable);
@@ -156,6 +168,10 @@ impl SloJudge {
             self.likeness = PassProcess::default();
         } else if comparable.is_some() {
             self.likeness.fold(at(RULED_OUT, kappa));
+        }
+        for (slowness, arms) in self.further.iter_mut().zip(block.further) {
+            let usable = |(candidate, stable): Arms| candidate.checked().zip(stable.checked());
+            slowness.fold(arms.filter(|_| comparable.is_some()).and_then(usable), self.settings.tolerance);
         }
         self.guard.fold(match (self.settings.past_limit, block.candidate.and_then(Counts::checked)) {
             (None, _) => at(self.settings.tolerance, cautious),
@@ -180,8 +196,8 @@ impl SloJudge {
         let (objective, blame) = (self.objective.trimmed(), self.blame.trimmed());
         // The past's own uncertainty has used up a part of alpha.
         let part = if self.settings.past_limit.is_some() { (1.0 - PAST_PART).ln() } else { 0.0 };
-        let (guard, health, likeness) =
-            (self.guard.trimmed() + part, self.health.log_e(), self.likeness.log_e());
+        let guard = self.everywhere(self.guard.trimmed(), |slowness| slowness.log_e().0) + part;
+        let (health, likeness) = (self.health.log_e(), self.likeness.log_e());
         let mut evidence = Evidence { objective, guard, blame, health, likeness, combined: 0.0 };
         let own = self.own_breach(&evidence);
         let both = log_add_exp(own, guard) - std::f64::consts::LN_2;
@@ -191,7 +207,19 @@ impl SloJudge {
 
     /// The evidence on all blocks.
     pub fn untrimmed(&self) -> Untrimmed {
-        Untrimmed { objective: self.objective.raw(), guard: self.guard.raw(), blame: self.blame.raw() }
+        let guard = self.everywhere(self.guard.raw(), |slowness| slowness.log_e().1);
+        Untrimmed { objective: self.objective.raw(), guard, blame: self.blame.raw() }
+    }
+
+    /// The average of the comparison at the objective's limit and at the further ones.
+    fn everywhere(&self, at_objective: f64, of: fn(&Slowness) -> f64) -> f64 {
+        log_mean_exp(std::iter::once(at_objective).chain(self.further.iter().map(of)))
+    }
+
+    /// Where the candidate is slower than stable, if that speaks louder than what is beyond the objective's limit.
+    fn slower(&self) -> Option<Slower> {
+        let loudest = self.further.iter().max_by(|a, b| a.log_e().0.total_cmp(&b.log_e().0))?;
+        loudest.slower().filter(|_| loudest.log_e().0 > self.guard.trimmed())
     }
 
     /// Evidence that the objective is broken and that it is the candidate's doing.
@@ -274,6 +302,7 @@ impl SloJudge {
             breach_one_in: (evidence.combined - f64::from(self.settings.slos).ln()).max(0.0).exp(),
             health_one_in: if here { evidence.health.max(0.0).exp() } else { 1.0 },
             dispersion_assumed: self.settings.kappa == Kappa::Unknown,
+            slower: self.slower(),
         }
     }
 

@@ -30,7 +30,14 @@ impl Scene {
     }
 
     fn fold(&mut self, step: Option<i32>, candidate: Option<Counts>, stable: Option<Counts>) -> &mut Self {
-        self.judge.fold(&Block { index: self.next, step, alone: self.alone, candidate, stable });
+        self.judge.fold(&Block {
+            index: self.next,
+            step,
+            alone: self.alone,
+            candidate,
+            stable,
+            ..Block::default()
+        });
         self.next += 1;
         self
     }

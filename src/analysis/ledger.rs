@@ -7,6 +7,7 @@ use super::counters::{Increment, Series, Tracker};
 use super::counts::{Block, Counts};
 use super::histogram::{Edges, common_bounds, edges, slow};
 use super::judge::SloJudge;
+use super::slowness::{self, Arms, FURTHER};
 
 /// Whose requests a series counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,13 +55,30 @@ pub enum Badness {
     SlowerThan(f64),
 }
 
-impl Badness {
-    fn counts(self, here: &Increments, arm: Arm) -> Option<Counts> {
-        match self {
-            Self::Counted => counted(here, arm),
-            Self::SlowerThan(limit) => slower(here, arm, limit),
+/// What was counted in one block, of both arms and at all edges.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measured(BTreeMap<(Arm, Which), Increment>);
+
+impl Measured {
+    /// The requests of an arm, and how many of them were bad in that way. `None`: no data.
+    pub fn counts(&self, arm: Arm, badness: Badness) -> Option<Counts> {
+        match badness {
+            Badness::Counted => counted(&self.0, arm),
+            Badness::SlowerThan(limit) => slower(&self.0, arm, limit),
         }
     }
+
+    fn arms(&self, badness: Badness) -> Option<Arms> {
+        self.counts(Arm::Candidate, badness).zip(self.counts(Arm::Stable, badness))
+    }
+}
+
+/// A closed block, and what it was made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    /// What was judged.
+    pub block: Block,
+    measured: Measured,
 }
 
 /// What traffic the candidate had during a span of time.
@@ -110,41 +128,37 @@ impl Ledger {
     /// gap.
     ///
     /// Gives back the blocks that it closed, in order.
-    pub fn close(&mut self, until: i64, standing: impl Fn(i64, i64) -> Standing) -> Vec<Block> {
+    pub fn close(&mut self, until: i64, standing: impl Fn(i64, i64) -> Standing) -> Vec<Closed> {
         let end = until.div_euclid(self.interval);
         if end <= self.next {
             return vec![];
         }
-        let closed = self.tracker.close_before(end);
-        let blocks: Vec<Block> =
-            (self.next..end).map(|index| self.block(&closed, index, &standing)).collect();
-        for block in &blocks {
+        let mut measured = by_block(self.tracker.close_before(end));
+        let closed: Vec<Closed> = (self.next..end)
+            .map(|index| self.block(measured.remove(&index).unwrap_or_default(), index, &standing))
+            .collect();
+        for Closed { block, .. } in &closed {
             self.judge.fold(block);
         }
         self.next = end;
-        blocks
+        closed
     }
 
-    fn block(
-        &self,
-        closed: &BTreeMap<(i64, (Arm, Which)), Increment>,
-        index: i64,
-        standing: &impl Fn(i64, i64) -> Standing,
-    ) -> Block {
-        let here: BTreeMap<(Arm, Which), Increment> = closed
-            .range((index, (Arm::Candidate, Which::Total))..)
-            .take_while(|((at, _), _)| *at == index)
-            .map(|((_, part), increment)| (*part, *increment))
-            .collect();
+    fn block(&self, measured: Measured, index: i64, standing: &impl Fn(i64, i64) -> Standing) -> Closed {
         let begin = index.saturating_mul(self.interval);
-        let since = here.values().map(|increment| increment.since).fold(begin, i64::min);
+        let since = measured.0.values().map(|increment| increment.since).fold(begin, i64::min);
         let Standing { step, alone } = standing(since, begin.saturating_add(self.interval));
-        let counts = |arm| self.badness.counts(&here, arm);
-        let stable = counts(Arm::Stable);
+        let stable = measured.counts(Arm::Stable, self.badness);
         // A candidate whom nobody has asked anything has no series yet. Where stable is counted, that is zero requests,
         // not missing data.
         let nobody = stable.map(|_| Counts::exact(0.0, 0.0));
-        Block { index, step, alone, candidate: counts(Arm::Candidate).or(nobody), stable }
+        let candidate = measured.counts(Arm::Candidate, self.badness).or(nobody);
+        let further = self.further(&measured);
+        Closed { block: Block { index, step, alone, candidate, stable, further }, measured }
+    }
+
+    fn further(&self, measured: &Measured) -> [Option<Arms>; FURTHER] {
+        self.judge.further().map(|limit| measured.arms(Badness::SlowerThan(limit?.seconds)))
     }
 
     /// The judge of all closed blocks.
@@ -152,9 +166,13 @@ impl Ledger {
         &self.judge
     }
 
-    /// Goes on with a judge that has folded the same blocks under other settings.
-    pub fn judged_by(&mut self, judge: SloJudge) {
+    /// Goes on with another judge, before its first block, that judges the blocks so far again.
+    pub fn judged_by(&mut self, judge: SloJudge, so_far: &[Closed]) {
         self.judge = judge;
+        for Closed { block, measured } in so_far {
+            let further = self.further(measured);
+            self.judge.fold(&Block { further, ..*block });
+        }
     }
 
     /// The start of the first block that is still open, in milliseconds: what is known reaches to here.
@@ -163,27 +181,48 @@ impl Ledger {
     }
 }
 
-/// What the stable revision did between two moments (milliseconds), block by block, from samples of its counters:
-/// the history that [`super::dispersion::from_history`] learns from. Blocks without data are left out. The same
-/// samples give the same history, so ask for a span that ends where the trial begins.
-pub fn stable_history(
-    samples: &[Series<'_, (Arm, Which)>],
-    badness: Badness,
-    interval: i64,
-    from: i64,
-    until: i64,
-) -> Vec<Counts> {
+/// What was counted between two moments (milliseconds), block by block: the history that
+/// [`super::dispersion::from_history`] learns from. Blocks without any sample are left out. The same samples give the same
+/// history, so ask for a span that ends where the trial begins.
+pub fn history(samples: &[Series<'_, (Arm, Which)>], interval: i64, from: i64, until: i64) -> Vec<Measured> {
     let interval = interval.max(1);
     let mut tracker = Tracker::new(interval);
     tracker.fold(samples);
-    let closed = tracker.close_before(until.div_euclid(interval));
-    let mut blocks: BTreeMap<i64, Increments> = BTreeMap::new();
-    for ((index, part), increment) in closed {
-        if index.saturating_mul(interval) >= from {
-            blocks.entry(index).or_default().insert(part, increment);
-        }
+    let blocks = by_block(tracker.close_before(until.div_euclid(interval)));
+    blocks
+        .into_iter()
+        .filter(|(index, _)| index.saturating_mul(interval) >= from)
+        .map(|(_, here)| here)
+        .collect()
+}
+
+/// Where the candidate will be compared with stable besides `limit` seconds, see [`slowness::limits`]: from what stable did
+/// before the trial.
+pub fn further_limits(history: &[Measured], limit: f64) -> Vec<f64> {
+    let mut bounds: Vec<f64> = (history.iter().flat_map(|here| here.0.keys()))
+        .filter_map(|part| match part {
+            (Arm::Stable, Which::Within(bound)) => Some(bound.seconds()),
+            _ => None,
+        })
+        .collect();
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    let sum = |badness| {
+        let counts = history.iter().filter_map(|here| here.counts(Arm::Stable, badness));
+        counts.fold((0.0, 0.0), |(bad, total), counts| (bad + counts.bad, total + counts.total))
+    };
+    let beyond: Vec<(f64, f64)> =
+        bounds.iter().map(|edge| (*edge, sum(Badness::SlowerThan(*edge)).0)).collect();
+    let known = edges(&bounds, limit).map_or(limit, |around| around.at_least);
+    slowness::limits(&beyond, sum(Badness::SlowerThan(limit)).1, known)
+}
+
+fn by_block(increments: BTreeMap<(i64, (Arm, Which)), Increment>) -> BTreeMap<i64, Measured> {
+    let mut blocks: BTreeMap<i64, Measured> = BTreeMap::new();
+    for ((index, part), increment) in increments {
+        blocks.entry(index).or_default().0.insert(part, increment);
     }
-    blocks.values().filter_map(|here| badness.counts(here, Arm::Stable)).collect()
+    blocks
 }
 
 type Increments = BTreeMap<(Arm, Which), Increment>;

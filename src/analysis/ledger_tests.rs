@@ -1,13 +1,12 @@
 use super::*;
 use crate::analysis::settings::{Kappa, Settings};
-use crate::analysis::verdict::{Verdict, Why};
+use crate::analysis::slowness::Limit;
+use crate::analysis::verdict::{Cause, Verdict, Why};
 
 const SECOND: i64 = 1000;
 
 fn ledger(badness: Badness) -> Ledger {
-    let none = Kappa::Known(0.0);
-    let settings = Settings { kappa: none, kappa_compare: none, ..Settings::default() };
-    Ledger::new(SloJudge::new(0.01, &settings).unwrap(), badness, 10 * SECOND, 100 * SECOND)
+    Ledger::new(SloJudge::new(0.01, &known()).unwrap(), badness, 10 * SECOND, 100 * SECOND)
 }
 
 /// A counter scraped every second from `from` to `to` that grows by `rate` each second from 0.
@@ -151,8 +150,69 @@ fn what_came_before_the_trial_is_not_judged() {
 fn the_history_of_stable_is_its_blocks_before_the_trial() {
     let (total, errors) = (growing(0, 300, 90.0), growing(100, 300, 1.0));
     let samples = [series(STABLE, "s", &total), series((Arm::Stable, Which::Bad), "e", &errors)];
-    let history = stable_history(&samples, Badness::Counted, 10 * SECOND, 50 * SECOND, 205 * SECOND);
+    let history = history(&samples, 10 * SECOND, 50 * SECOND, 205 * SECOND);
     assert_eq!(history.len(), 15);
-    assert_eq!(history[0], Counts::exact(0.0, 900.0));
-    assert_eq!(history[14], Counts::exact(10.0, 900.0));
+    let counts = |at: usize| history[at].counts(Arm::Stable, Badness::Counted);
+    assert_eq!(counts(0), Some(Counts::exact(0.0, 900.0)));
+    assert_eq!(counts(14), Some(Counts::exact(10.0, 900.0)));
+}
+
+/// A counter and its samples.
+type Counter = ((Arm, Which), Vec<(i64, f64)>);
+
+/// Requests of an arm at `rate` a second from second 90 to 200, of which the given shares are answered within 100 ms,
+/// 200 ms, 300 ms and 1 s.
+fn latencies(arm: Arm, rate: f64, shares: [f64; 4]) -> Vec<Counter> {
+    let counter = |which, share: f64| ((arm, which), growing(90, 200, rate * share));
+    let edges = [0.1, 0.2, 0.3, 1.0].map(|edge| Which::Within(Bound::new(edge).unwrap()));
+    let within = edges.into_iter().zip(shares).map(|(which, share)| counter(which, share));
+    std::iter::once(counter(Which::Total, 1.0)).chain(within).collect()
+}
+
+fn all_series(counters: &[Counter]) -> Vec<Series<'_, (Arm, Which)>> {
+    counters.iter().map(|(part, samples)| series(*part, "", samples)).collect()
+}
+
+#[test]
+fn further_limits_are_edges_that_stable_exceeds_often_enough() {
+    let counters = latencies(Arm::Stable, 90.0, [0.55, 0.92, 0.995, 1.0]);
+    let history = history(&all_series(&counters), 10 * SECOND, 90 * SECOND, 200 * SECOND);
+    assert_eq!(further_limits(&history, 1.0), [0.1, 0.2, 0.3]);
+    assert_eq!(further_limits(&history, 0.25), [0.1, 0.2], "the objective is judged at 300 ms already");
+}
+
+/// Half of the requests take longer than before, none of them as long as the objective allows.
+#[test]
+fn a_candidate_that_is_slower_as_a_whole_is_found_within_its_objective() {
+    let counters = [
+        latencies(Arm::Stable, 90.0, [0.8, 0.95, 0.999, 1.0]),
+        latencies(Arm::Candidate, 10.0, [0.3, 0.6, 0.999, 1.0]),
+    ]
+    .concat();
+    let judged = |limits: &[f64]| {
+        let mut limits = limits.iter().map(|seconds| Limit { seconds: *seconds, kappa: 0.0 });
+        let settings = Settings { further: std::array::from_fn(|_| limits.next()), ..known() };
+        let judge = SloJudge::new(0.01, &settings).unwrap();
+        let mut ledger = Ledger::new(judge, Badness::SlowerThan(0.3), 10 * SECOND, 100 * SECOND);
+        ledger.observe(&all_series(&counters));
+        let closed = ledger.close(200 * SECOND, first_step);
+        (ledger, closed)
+    };
+    let (alone, closed) = judged(&[]);
+    assert!(!matches!(alone.judge().verdict(0), Verdict::Fail(_)));
+    let (ledger, _) = judged(&[0.1, 0.2]);
+    let Verdict::Fail(breach) = ledger.judge().verdict(0) else { panic!("not found") };
+    assert_eq!(breach.cause, Cause::WorseThanStable);
+    let slower = ledger.judge().report(0).slower.unwrap();
+    assert!((slower.candidate / slower.stable - 8.0).abs() < 1e-6, "40 % and 5 % beyond 200 ms: {slower:?}");
+    // Known late, it makes no difference.
+    let mut late = alone;
+    let fresh = SloJudge::new(0.01, &Settings { further: ledger.judge().further(), ..known() }).unwrap();
+    late.judged_by(fresh, &closed);
+    assert_eq!(late.judge(), ledger.judge());
+}
+
+fn known() -> Settings {
+    let none = Kappa::Known(0.0);
+    Settings { kappa: none, kappa_compare: none, ..Settings::default() }
 }

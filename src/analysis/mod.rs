@@ -4,7 +4,7 @@
 //! ```text
 //! samples ── ledger ── counts ── judge ── verdict, report          one SLO, block by block
 //!            counters · histogram  │
-//! history ── dispersion ── settings┘       kernel · eprocess · compare · estimate · planner
+//! history ── dispersion ── settings┘       kernel · eprocess · compare · slowness · estimate · planner
 //! a query's values ── threshold ── verdict
 //! units of two variants ── ab ── experiment ── who wins
 //! ```
@@ -25,6 +25,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod planner;
 pub mod settings;
+pub mod slowness;
 pub mod threshold;
 pub mod verdict;
 pub mod words;

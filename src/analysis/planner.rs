@@ -78,7 +78,14 @@ pub fn blocks_to_fail(
     let candidate = counts(traffic.candidate, rate);
     let stable = if alone { None } else { counts(traffic.stable, stable_rate) };
     (1..=most).find(|&block| {
-        judge.fold(&Block { index: i64::from(block), step: Some(0), alone, candidate, stable });
+        judge.fold(&Block {
+            index: i64::from(block),
+            step: Some(0),
+            alone,
+            candidate,
+            stable,
+            ..Block::default()
+        });
         matches!(judge.verdict(0), Verdict::Fail(_))
     })
 }

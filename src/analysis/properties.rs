@@ -10,6 +10,7 @@ use super::eprocess::{EProcess, Observation, PassProcess};
 use super::judge::{SloJudge, verdicts};
 use super::kernel::{self, FAIL_GRID, PASS_GRID, log_add_exp};
 use super::settings::{Kappa, Settings};
+use super::slowness::{FURTHER, Limit};
 use super::verdict::{Verdict, Why};
 
 const CHANCES: [f64; 7] = [0.0005, 0.003, 0.01, 0.05, 0.2, 0.5, 0.9];
@@ -126,17 +127,21 @@ fn observed(events: f64, trials: f64, theta: f64) -> Observation {
 
 fn block(index: i64, candidate: (u32, u32), stable: (u32, u32)) -> Block {
     let counts = |(bad, total): (u32, u32)| Counts::exact(f64::from(bad.min(total)), f64::from(total));
-    Block {
-        index,
-        step: Some(i32::try_from(index / 40).unwrap()),
-        alone: false,
-        candidate: Some(counts(candidate)),
-        stable: Some(counts(stable)),
-    }
+    let step = Some(i32::try_from(index / 40).unwrap());
+    let block = Block { index, step, stable: Some(counts(stable)), ..Block::default() };
+    with_candidate(&block, counts(candidate))
+}
+
+/// The same with other requests of the candidate, at the further limit as well.
+fn with_candidate(block: &Block, candidate: Counts) -> Block {
+    let further = [block.stable.map(|stable| (candidate, stable)), None, None];
+    Block { candidate: Some(candidate), further, ..*block }
 }
 
 fn settings(kappa: f64) -> Settings {
-    Settings { kappa: Kappa::Known(kappa), kappa_compare: Kappa::Known(kappa), ..Settings::default() }
+    let further = [Some(Limit { seconds: 0.1, kappa }), None, None];
+    let known = Kappa::Known(kappa);
+    Settings { kappa: known, kappa_compare: known, further, ..Settings::default() }
 }
 
 fn judged(blocks: &[Block], settings: &Settings) -> SloJudge {
@@ -176,7 +181,7 @@ proptest! {
         let at = at.index(worse.len());
         let counts = worse[at].candidate.unwrap();
         if counts.bad < counts.total {
-            worse[at].candidate = Some(Counts::exact(counts.bad + 1.0, counts.total));
+            worse[at] = with_candidate(&worse[at], Counts::exact(counts.bad + 1.0, counts.total));
         }
         let (before, after) = (judged(&blocks, &settings(kappa)), judged(&worse, &settings(kappa)));
         prop_assert!(after.untrimmed().objective >= before.untrimmed().objective - 1e-9);
@@ -198,7 +203,7 @@ proptest! {
         let mut worse = blocks.clone();
         let newest = worse.last_mut().unwrap();
         let counts = newest.candidate.unwrap();
-        newest.candidate = Some(Counts::exact((counts.bad + 1.0).min(counts.total), counts.total));
+        *newest = with_candidate(newest, Counts::exact((counts.bad + 1.0).min(counts.total), counts.total));
         let (before, after) = (judged(&blocks, &settings(kappa)), judged(&worse, &settings(kappa)));
         prop_assert!(after.evidence().objective >= before.evidence().objective - 1e-9);
         prop_assert!(after.evidence().health <= before.evidence().health + 1e-9);
@@ -209,7 +214,7 @@ proptest! {
         blocks in traffic(), again in prop::collection::vec(any::<prop::sample::Index>(), 1..9),
     ) {
         let once = judged(&blocks, &settings(1.0));
-        let mut more = once;
+        let mut more = once.clone();
         for index in again {
             more.fold(&Block { candidate: Some(Counts::exact(9.0, 9.0)), ..blocks[index.index(blocks.len())] });
         }
@@ -224,7 +229,7 @@ proptest! {
         for block in &blocks[cut..] {
             pieces.fold(block);
         }
-        prop_assert_eq!(pieces, whole);
+        prop_assert_eq!(&pieces, &whole);
         prop_assert_eq!(pieces.evidence().combined.to_bits(), whole.evidence().combined.to_bits());
         prop_assert_eq!(pieces.evidence().health.to_bits(), whole.evidence().health.to_bits());
     }
@@ -236,10 +241,11 @@ proptest! {
     ) {
         for block in &mut blocks {
             block.alone = alone;
-            block.candidate = block.candidate.map(|counts| Counts::exact(0.0, counts.total));
+            *block = with_candidate(block, Counts::exact(0.0, block.candidate.unwrap().total));
         }
         let at = at.index(blocks.len());
-        blocks[at].candidate = blocks[at].candidate.map(|counts| Counts::exact(counts.total, counts.total));
+        let all = blocks[at].candidate.unwrap().total;
+        blocks[at] = with_candidate(&blocks[at], Counts::exact(all, all));
         let rules = Settings { past_limit: past, ..settings(kappa) };
         let mut judge = SloJudge::new(0.01, &rules).unwrap();
         for block in &blocks {
@@ -277,17 +283,19 @@ proptest! {
         cells in prop::collection::vec((anything(), anything(), anything()), 1..60), kappa in 0.0..10.0,
     ) {
         let mut judge = SloJudge::new(0.01, &settings(kappa)).unwrap();
-        let mut without = judge;
+        let mut without = judge.clone();
         for (index, (bad, bad_at_most, total)) in (0..).zip(cells) {
             let counts = Counts { bad, bad_at_most, total };
-            let nothing = Block { candidate: None, stable: None, ..block(index, (0, 0), (0, 0)) };
+            let step = block(index, (0, 0), (0, 0)).step;
+            let nothing = Block { index, step, ..Block::default() };
             let countable = bad >= 0.0 && bad_at_most >= bad && total >= bad_at_most && total <= 2f64.powi(53);
             if countable {
                 continue;
             }
-            judge.fold(&Block { candidate: Some(counts), stable: Some(counts), ..nothing });
+            let further = [Some((counts, counts)); FURTHER];
+            judge.fold(&Block { candidate: Some(counts), stable: Some(counts), further, ..nothing });
             without.fold(&nothing);
-            prop_assert_eq!(judge, without);
+            prop_assert_eq!(&judge, &without);
             let step = nothing.step.unwrap();
             prop_assert_eq!(judge.verdict(step), Verdict::Inconclusive(Why::NoData));
             prop_assert_eq!(verdicts(&[&judge], step), vec![Verdict::Inconclusive(Why::NoData)]);
@@ -299,7 +307,9 @@ proptest! {
         let mut judge = SloJudge::new(1e-6, &settings(kappa)).unwrap();
         for index in 0..300 {
             let counts = Some(Counts::exact(bad * total, total));
-            judge.fold(&Block { index, step: Some(0), alone: false, candidate: counts, stable: counts });
+            let further = [counts.zip(counts); FURTHER];
+            let block = Block { index, step: Some(0), stable: counts, candidate: counts, further, ..Block::default() };
+            judge.fold(&block);
         }
         let evidence = judge.evidence();
         prop_assert!(evidence.combined.is_finite() && evidence.health.is_finite());

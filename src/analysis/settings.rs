@@ -3,6 +3,7 @@
 use super::counts::Counts;
 use super::dispersion::{Dispersion, FEW_EVENTS, from_history};
 use super::estimate;
+use super::slowness::{FURTHER, Limit};
 
 /// How much more cautious than an unknown κ an unanswered one is.
 const AWAITED: f64 = 4.0;
@@ -56,6 +57,8 @@ pub struct Settings {
     /// What the candidate is compared with instead of stable at the same time: the largest share of bad requests that
     /// stable's past, times the tolerance, does not rule out; in (0, 1). `None`: stable at the same time.
     pub past_limit: Option<f64>,
+    /// Latencies at which the arms are compared besides the objective's limit; with [`Self::past_limit`] they say nothing.
+    pub further: [Option<Limit>; FURTHER],
     /// About how many blocks the rollout will last; at least 1. Later blocks count too, but faults that begin there
     /// are found more slowly.
     pub planned_blocks: u32,
@@ -83,6 +86,7 @@ impl Settings {
             tolerance: 1.25,
             compare: true,
             past_limit: None,
+            further: [None; FURTHER],
             planned_blocks: 240,
             slos: 1,
         };
@@ -130,6 +134,22 @@ impl Settings {
         self.with_dispersion(found)
     }
 
+    /// The same with what stable's past tells of other latencies: for each, in seconds, what stable did block by block,
+    /// measured there, all its pods together, for a candidate with `pods_ratio` times fewer pods. Latencies of which the
+    /// past is too short or too thin to tell how much they vary by themselves are left out.
+    #[must_use]
+    pub fn compared_at(self, slower: &[(f64, Vec<Counts>)], pods_ratio: f64) -> Self {
+        let unknown = Self { kappa: Kappa::Unknown, kappa_compare: Kappa::Unknown, ..self };
+        let mut known = slower.iter().filter_map(|(seconds, blocks)| {
+            let (bad, total) = blocks.iter().fold((0.0, 0.0), |sum, b| (sum.0 + b.bad, sum.1 + b.total));
+            match unknown.learned_from(blocks.clone(), bad / total, pods_ratio).kappa_compare {
+                Kappa::Known(kappa) => Some(Limit { seconds: *seconds, kappa }),
+                Kappa::Unknown => None,
+            }
+        });
+        Self { further: std::array::from_fn(|_| known.next()), ..self }
+    }
+
     /// The same while stable's past is not answered yet: what stands in for κ is four times as cautious as without any,
     /// so that a rollback in that time is as safe as any later one even among waves that the preset's value is too low
     /// for.
@@ -151,7 +171,9 @@ impl Settings {
     pub fn problem(&self) -> Option<&'static str> {
         let is_chance = |value: f64| value > 0.0 && value < 1.0;
         let is_kappa = |kappa| !matches!(kappa, Kappa::Known(value) if !is_waviness(value));
-        let are_assumed = [self.assumed_kappa, self.assumed_kappa_guard].into_iter().all(is_waviness);
+        let of_further = self.further.into_iter().flatten().map(|limit| limit.kappa);
+        let are_assumed =
+            [self.assumed_kappa, self.assumed_kappa_guard].into_iter().chain(of_further).all(is_waviness);
         if !is_chance(self.alpha) {
             Some("alpha must lie between 0% and 100%, both excluded")
         } else if !is_chance(self.beta) {
@@ -254,6 +276,7 @@ mod tests {
     #[case::kappa_compare(|s: &mut Settings| s.kappa_compare = Kappa::Known(f64::NAN))]
     #[case::assumed(|s: &mut Settings| s.assumed_kappa = f64::INFINITY)]
     #[case::assumed_guard(|s: &mut Settings| s.assumed_kappa_guard = -1.0)]
+    #[case::further(|s: &mut Settings| s.further[0] = Some(Limit { seconds: 0.1, kappa: f64::NAN }))]
     #[case::tolerance(|s: &mut Settings| s.tolerance = 0.9)]
     #[case::past_limit(|s: &mut Settings| s.past_limit = Some(1.0))]
     #[case::planned_blocks(|s: &mut Settings| s.planned_blocks = 0)]

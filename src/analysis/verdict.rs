@@ -1,6 +1,7 @@
 //! What the judge says about one SLO. Pure data.
 
 use super::estimate::Interval;
+use super::slowness::Slower;
 
 /// One SLO, judged on everything known so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,4 +86,7 @@ pub struct Report {
     pub health_one_in: f64,
     /// κ was not known and the preset's stands in: verdicts take longer than they need to.
     pub dispersion_assumed: bool,
+    /// For latency: where the candidate's requests are slower than stable's, if that is the strongest sign of "worse than
+    /// stable".
+    pub slower: Option<Slower>,
 }

@@ -1,5 +1,6 @@
 //! A verdict as one sentence that a person understands at 3 a.m. Pure: no I/O, no clock.
 
+use super::slowness::Slower;
 use super::verdict::{Breach, Cause, Report, Verdict, Why};
 
 /// Beyond this a person should not just wait: the sentence names the ways out.
@@ -24,9 +25,7 @@ pub fn sentence(verdict: &Verdict, report: &Report, interval: f64) -> String {
     match verdict {
         Verdict::Pass => format!("{seen}: health is proven, {}", by_chance(report.health_one_in)),
         Verdict::Fail(Breach { cause: Cause::WorseThanStable, one_in }) => {
-            let stable =
-                report.good_of_stable.map(|good| format!(" ({})", percent(good))).unwrap_or_default();
-            format!("{seen}: it is worse than the stable revision{stable}, {}", by_chance(*one_in))
+            format!("{seen}: it is {}, {}", worse_than_stable(report), by_chance(*one_in))
         }
         Verdict::Fail(Breach { cause: Cause::WorseThanBefore, one_in }) => {
             format!("{seen}: it is worse than the stable revision was before, {}", by_chance(*one_in))
@@ -41,6 +40,20 @@ pub fn sentence(verdict: &Verdict, report: &Report, interval: f64) -> String {
         Verdict::Inconclusive(Why::Unusable) => format!("{seen}; the last answer could not be judged"),
         Verdict::Inconclusive(Why::Undecided) => format!("{seen}: {}", still_needed(report, interval)),
     }
+}
+
+/// In what a candidate is worse than stable: `slower than the stable revision: 31% took longer than 100 ms, of its requests
+/// 12%` or `worse than the stable revision (99.9%)`.
+pub fn worse_than_stable(report: &Report) -> String {
+    if let Some(Slower { than, candidate, stable }) = report.slower {
+        let (candidate, stable) = (percent(candidate), percent(stable));
+        let than = if than < 1.0 { format!("{} ms", grouped(than * 1000.0)) } else { format!("{than} s") };
+        return format!(
+            "slower than the stable revision: {candidate} took longer than {than}, of its requests {stable}"
+        );
+    }
+    let good = report.good_of_stable.map(|good| format!(" ({})", percent(good)));
+    format!("worse than the stable revision{}", good.unwrap_or_default())
 }
 
 fn still_needed(report: &Report, interval: f64) -> String {
@@ -143,6 +156,7 @@ mod tests {
             breach_one_in: 4300.0,
             health_one_in: 34.2,
             dispersion_assumed: false,
+            slower: None,
         }
     }
 
@@ -154,6 +168,21 @@ mod tests {
             "95.2% of 3,120 requests were good (between 92.6% and 97.1%), the objective is 99%: \
              it is broken, by chance once in 4,300"
         );
+    }
+
+    #[test]
+    fn a_candidate_that_is_worse_than_stable_is_said_to_be_so_in_what_shows_it_best() {
+        let verdict = Verdict::Fail(Breach { cause: Cause::WorseThanStable, one_in: 430.0 });
+        let told = sentence(&verdict, &report(), 15.0);
+        assert!(
+            told.ends_with("it is worse than the stable revision (99.95%), by chance once in 430"),
+            "{told}"
+        );
+        let slower = Some(Slower { than: 0.1, candidate: 0.31, stable: 0.12 });
+        let told = sentence(&verdict, &Report { slower, ..report() }, 15.0);
+        let slow =
+            "slower than the stable revision: 31% took longer than 100 ms, of its requests 12%, by chance";
+        assert!(told.contains(slow), "{told}");
     }
 
     #[test]

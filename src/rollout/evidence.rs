@@ -137,14 +137,14 @@ impl Evidence {
         let badness =
             slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
         let entered = self.subject.entered.map(Timestamp::as_millisecond);
-        let past = entered
-            .filter(|_| self.subject.stable.is_some())
-            .and_then(|at| Past::new(at, self.interval(), self.settle(), &settings, analysis.baseline));
+        let past = entered.filter(|_| self.subject.stable.is_some()).and_then(|at| {
+            Past::new(at, self.interval(), self.settle(), &settings, analysis.baseline, badness)
+        });
         let until_known = if past.is_some() { settings.while_awaited() } else { settings };
         let judge = SloJudge::new(theta, &until_known)?;
         let ledger = Ledger::new(judge, badness, self.interval(), entered.unwrap_or(0));
         let (pods_ratio, kept) = (*pods_ratio, vec![]);
-        Some(Judged::Share(Box::new(Share { ledger, past, badness, theta, settings, pods_ratio, kept })))
+        Some(Judged::Share(Box::new(Share { ledger, past, theta, settings, pods_ratio, kept })))
     }
 
     fn interval(&self) -> i64 {

@@ -1,3 +1,4 @@
+use rstest::rstest;
 use serde_json::json;
 
 use super::*;
@@ -38,6 +39,10 @@ fn availability() -> serde_json::Value {
     json!([{"name": "availability", "objective": "99%", "errors": {}}])
 }
 
+fn latency() -> serde_json::Value {
+    json!([{"name": "latency", "objective": "99%", "latency": {"below": "300ms"}}])
+}
+
 fn step() -> StepStatus {
     serde_json::from_value(json!({
         "index": 0, "progress": "1/1", "weight": "20%", "since": at(ENTERED), "entered": at(ENTERED),
@@ -59,11 +64,17 @@ fn counters(question: &Question, revision: &str, rate: i64, bad_in_a_scrape: i64
     };
     let wave = |scrape: i64| scrape.div_euclid(180) * 36 + scrape.rem_euclid(180).min(36);
     let begin = born / SCRAPE;
-    Counters {
-        total: series("total", &|scrape| (scrape - begin) * rate),
-        bad: series("bad", &|scrape| (wave(scrape) - wave(begin)) * bad_in_a_scrape),
-        within: vec![],
+    let since = |scrape: i64| (scrape - begin) * rate;
+    let total = series("total", &since);
+    if matches!(question.indicator, Indicator::Latency { .. }) {
+        // Of stable, 40 % take longer than 100 ms and 4 % longer than 200 ms.
+        let within = [(0.1, 60), (0.2, 96), (0.3, 100)];
+        let within =
+            within.map(|(edge, share)| (edge, series(&format!("{edge}"), &|at| since(at) * share / 100)));
+        return Counters { total, bad: vec![], within: within.into() };
     }
+    let bad = series("bad", &|scrape| (wave(scrape) - wave(begin)) * bad_in_a_scrape);
+    Counters { total, bad, within: vec![] }
 }
 
 fn answer(question: &Question) -> Answer {
@@ -98,16 +109,18 @@ fn share(evidence: &Evidence) -> &Share {
     }
 }
 
-#[test]
-fn whenever_the_past_is_answered_the_judgement_comes_to_the_same_bits() {
+#[rstest]
+#[case::errors(availability())]
+#[case::latency(latency())]
+fn whenever_the_past_is_answered_the_judgement_comes_to_the_same_bits(#[case] slos: serde_json::Value) {
     let played = |past_from| {
-        let mut evidence = evidence(json!({}), &availability());
+        let mut evidence = evidence(json!({}), &slos);
         play(&mut evidence, 20, past_from);
         evidence
     };
     let (early, late, restarted) = (played(0), played(15), {
         // A process that begins anew in the middle asks for everything again.
-        let mut evidence = evidence(json!({}), &availability());
+        let mut evidence = evidence(json!({}), &slos);
         let now = at(ENTERED + 20 * 60_000);
         for _ in 0..20 {
             for (about, question) in evidence.questions(now) {
@@ -122,7 +135,13 @@ fn whenever_the_past_is_answered_the_judgement_comes_to_the_same_bits() {
         evidence
     });
     assert!(share(&early).past.is_none() && share(&early).kept.is_empty());
-    assert!(share(&early).settings.objective_kappa() > 0.0, "{:?}", share(&early).settings);
+    let settings = share(&early).settings;
+    let limits = settings.further.map(|limit| limit.map(|limit| limit.seconds));
+    if slos == latency() {
+        assert_eq!(limits, [Some(0.1), Some(0.2), None]);
+    } else {
+        assert!(settings.objective_kappa() > 0.0 && limits == [None; 3], "{settings:?}");
+    }
     for other in [&late, &restarted] {
         assert_eq!(share(other).settings, share(&early).settings);
         assert_eq!(share(other).ledger.judge(), share(&early).ledger.judge());

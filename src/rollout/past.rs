@@ -1,5 +1,5 @@
-//! What the stable revision did before the trial: how much its errors vary by themselves and, if the user wants to
-//! compare with that, how often it fails. It is asked for in pieces beside the trial's own questions, and nothing waits
+//! What the stable revision did before the trial: how much its errors vary by themselves, where its latencies lie and, if
+//! the user wants to compare with that, how often it fails. It is asked for in pieces beside the trial's own questions, and nothing waits
 //! for it: until it is known very cautious values stand in, and then the trial is judged again from its first block. So
 //! a judgement that was lost and rebuilt comes to the same bits, in whatever order the answers come.
 
@@ -10,7 +10,7 @@ use crate::{
     analysis::{
         counts::Counts,
         dispersion::LEAST_BLOCKS,
-        ledger::{Badness, stable_history},
+        ledger::{Arm, Badness, Measured, further_limits, history},
         settings::{Kappa, Settings},
     },
     api::v1alpha1::Baseline,
@@ -36,8 +36,11 @@ pub struct Past {
     until: i64,
     not_before: i64,
     baseline: Baseline,
+    badness: Badness,
     earlier: Vec<Counts>,
     blocks: Vec<Counts>,
+    /// The recent blocks measured at other latencies, once these are known.
+    slower: Vec<(f64, Vec<Counts>)>,
 }
 
 impl Past {
@@ -51,9 +54,10 @@ impl Past {
         settle: i64,
         settings: &Settings,
         baseline: Baseline,
+        badness: Badness,
     ) -> Option<Self> {
         let compares = baseline != Baseline::Concurrent && settings.compare;
-        if !compares && settings.kappa != Kappa::Unknown {
+        if !compares && settings.kappa != Kappa::Unknown && badness == Badness::Counted {
             return None;
         }
         let interval = interval.max(1);
@@ -61,9 +65,21 @@ impl Past {
         let recent = until.saturating_sub(BLOCKS.saturating_mul(interval));
         let day = (until.saturating_sub(DAY)).div_euclid(interval).saturating_mul(interval);
         let asked = if compares { recent.min(day) } else { recent };
-        let (earlier, blocks) = (vec![], vec![]);
+        let (earlier, blocks, slower) = (vec![], vec![], vec![]);
         let not_before = i64::MIN;
-        Some(Self { interval, settle, recent, asked, until, not_before, baseline, earlier, blocks })
+        Some(Self {
+            interval,
+            settle,
+            recent,
+            asked,
+            until,
+            not_before,
+            baseline,
+            badness,
+            earlier,
+            blocks,
+            slower,
+        })
     }
 
     /// What to ask next (milliseconds): from (exclusive) and until, at most `reach` long. `None`: everything was
@@ -86,16 +102,33 @@ impl Past {
 
     /// Takes the answer to a question that ended at `until`: the counters of the stable revision alone. Without any
     /// (`None`) there is nothing in that span, for instance because the revision is younger.
-    pub fn take(&mut self, until: i64, stable: Option<&Counters>, badness: Badness) {
+    pub fn take(&mut self, until: i64, stable: Option<&Counters>) {
         if until <= self.asked {
             return;
         }
         if let Some(stable) = stable {
             let nobody = Counters::default();
-            let found = stable_history(&parts(&nobody, stable), badness, self.interval, self.asked, until);
-            if self.asked < self.recent { self.earlier.extend(found) } else { self.blocks.extend(found) }
+            let found = history(&parts(&nobody, stable), self.interval, self.asked, until);
+            let bad = counts(&found, self.badness);
+            if self.asked < self.recent {
+                self.earlier.extend(bad);
+            } else {
+                self.blocks.extend(bad);
+                self.take_slower(&found);
+            }
         }
         self.asked = until;
+    }
+
+    /// The first piece with enough requests tells where stable's latencies lie; what follows is measured there.
+    fn take_slower(&mut self, found: &[Measured]) {
+        let Badness::SlowerThan(limit) = self.badness else { return };
+        if self.slower.is_empty() {
+            self.slower = further_limits(found, limit).into_iter().map(|limit| (limit, vec![])).collect();
+        }
+        for (limit, blocks) in &mut self.slower {
+            blocks.extend(counts(found, Badness::SlowerThan(*limit)));
+        }
     }
 
     /// The question was not answered.
@@ -108,7 +141,7 @@ impl Past {
     /// `pods_ratio` times fewer pods than stable. What the past is too short or too thin to tell stays as it was.
     #[must_use]
     pub fn learned(&self, theta: f64, pods_ratio: f64, settings: Settings) -> Settings {
-        let mut settings = settings;
+        let mut settings = settings.compared_at(&self.slower, pods_ratio);
         if settings.kappa == Kappa::Unknown {
             settings = settings.learned_from(self.blocks.clone(), theta, pods_ratio);
         }
@@ -128,6 +161,10 @@ impl Past {
         }
         settings
     }
+}
+
+fn counts(history: &[Measured], badness: Badness) -> impl Iterator<Item = Counts> {
+    history.iter().filter_map(move |here| here.counts(Arm::Stable, badness))
 }
 
 #[cfg(test)]

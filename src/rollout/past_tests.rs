@@ -10,7 +10,7 @@ fn now() -> Timestamp {
 }
 
 fn fresh(settings: &Settings, baseline: Baseline) -> Option<Past> {
-    Past::new(ENTERED + 4_000, INTERVAL, SETTLE, settings, baseline)
+    Past::new(ENTERED + 4_000, INTERVAL, SETTLE, settings, baseline, Badness::Counted)
 }
 
 /// Stable's counters between two moments: 100 requests a block, `bad` of them bad in every block that `is_wave` names.
@@ -30,7 +30,7 @@ fn stable(from: i64, until: i64, bad: f64, is_wave: impl Fn(i64) -> bool) -> Cou
 
 fn answered(past: &mut Past, bad: f64, is_wave: impl Fn(i64) -> bool + Copy) {
     while let Some((from, until)) = past.span(240 * INTERVAL, now()) {
-        past.take(until, Some(&stable(from, until, bad, is_wave)), Badness::Counted);
+        past.take(until, Some(&stable(from, until, bad, is_wave)));
     }
 }
 
@@ -40,7 +40,7 @@ fn four_hours_that_end_where_the_trial_begins_are_asked_for_in_pieces() {
     let mut pieces = vec![];
     while let Some((from, until)) = past.span(240 * INTERVAL, now()) {
         pieces.push((from, until));
-        past.take(until, None, Badness::Counted);
+        past.take(until, None);
     }
     assert_eq!(pieces.len(), 4);
     assert!(pieces.windows(2).all(|two| two[0].1 == two[1].0), "{pieces:?}");
@@ -75,7 +75,7 @@ fn a_stable_that_is_too_young_leaves_the_cautious_value() {
     while let Some((from, until)) = past.span(240 * INTERVAL, now()) {
         let born = ENTERED - 200 * INTERVAL;
         let young = (until > born).then(|| stable(born.max(from), until, 0.0, |_| false));
-        past.take(until, young.as_ref(), Badness::Counted);
+        past.take(until, young.as_ref());
     }
     assert!(past.is_known(), "there is nothing more to ask");
     assert_eq!(past.learned(0.01, 1.0, settings), settings);
@@ -121,8 +121,41 @@ fn a_present_with_enough_errors_is_compared_with_unless_the_past_is_asked_for() 
 #[test]
 fn the_last_blocks_are_asked_for_when_all_their_samples_are_there() {
     let mut past = fresh(&Settings::default(), Baseline::Concurrent).unwrap();
-    past.take(ENTERED - 240 * INTERVAL, None, Badness::Counted);
+    past.take(ENTERED - 240 * INTERVAL, None);
     let early = Timestamp::from_millisecond(ENTERED + SETTLE - 1).unwrap();
     assert_eq!(past.span(240 * INTERVAL, early), None, "a rebuilt judgement would see more");
     assert_eq!(past.span(240 * INTERVAL, now()), Some((ENTERED - 240 * INTERVAL, ENTERED)));
+}
+
+/// Stable's requests with latencies: half beyond 100 ms, 8 % beyond 200 ms, 0.5 % beyond 300 ms, in every block alike.
+fn slow(from: i64, until: i64) -> Counters {
+    let series = |key: &str, count: f64| {
+        let blocks = from / INTERVAL - 2..until / INTERVAL;
+        let values = std::iter::successors(Some(count), |value| Some(value + count));
+        let samples = blocks.map(|block| block * INTERVAL + INTERVAL / 2).zip(values).collect();
+        vec![Series { key: key.to_owned(), target: "envoy".to_owned(), samples }]
+    };
+    let within = [(0.1, 100.0), (0.2, 184.0), (0.3, 199.0), (1.0, 200.0)];
+    let within = within.into_iter().map(|(edge, count)| (edge, series(&edge.to_string(), count)));
+    Counters { total: series("total", 200.0), bad: vec![], within: within.collect() }
+}
+
+#[test]
+fn the_past_tells_at_which_latencies_a_candidate_is_compared_with_stable() {
+    let learned = |baseline, settings: Settings| {
+        let limit = Badness::SlowerThan(1.0);
+        let mut past = Past::new(ENTERED + 4_000, INTERVAL, SETTLE, &settings, baseline, limit).unwrap();
+        while let Some((from, until)) = past.span(240 * INTERVAL, now()) {
+            past.take(until, Some(&slow(from, until)));
+        }
+        past.learned(0.01, 1.0, settings)
+    };
+    let limits = |settings: Settings| settings.further.map(|limit| limit.map(|limit| limit.seconds));
+    let settings = Settings::default();
+    assert_eq!(limits(learned(Baseline::Concurrent, settings)), [Some(0.1), Some(0.2), Some(0.3)]);
+    let set = Settings { kappa: Kappa::Known(3.0), kappa_compare: Kappa::Known(3.0), ..settings };
+    let learned = learned(Baseline::Concurrent, set);
+    assert_eq!((learned.kappa, limits(learned)[0]), (set.kappa, Some(0.1)), "a set dispersion is kept");
+    let even = learned.further.iter().flatten().all(|limit| limit.kappa < 0.1);
+    assert!(even, "beyond each of them every block has as many: {:?}", learned.further);
 }

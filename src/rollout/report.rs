@@ -88,7 +88,7 @@ pub fn share(slo: &Slo, verdict: &Verdict, report: &Report, interval: Duration) 
                 if *one_in > 1e6 { "less than 1 in 1000000".to_owned() } else { format!("1 in {one_in:.0}") };
             let against = match cause {
                 Cause::Objective => format!("{asked} is asked for"),
-                Cause::WorseThanStable => "worse than the stable revision".to_owned(),
+                Cause::WorseThanStable => words::worse_than_stable(report),
                 Cause::WorseThanBefore => "worse than the stable revision was before the trial".to_owned(),
                 Cause::Threshold { .. } => "beyond its threshold".to_owned(),
             };

@@ -11,18 +11,17 @@ use super::{
 use crate::{
     analysis::{
         counters,
-        counts::Block,
         judge::SloJudge,
-        ledger::{Arm, Badness, Bound, Ledger, Standing, Which},
+        ledger::{Arm, Bound, Closed, Ledger, Standing, Which},
         settings::Settings,
         threshold::ThresholdJudge,
     },
     api::v1alpha1::{Duration, Slo, StepStart, StepStatus},
 };
 
-/// A trial that is longer than so many blocks (a day of 15 s) is judged to its end with the preset's cautious values if
-/// nothing about stable's past was answered by then.
-const MOST_KEPT: usize = 5760;
+/// A trial that is longer than so many blocks (four hours of 15 s) is judged to its end with the preset's cautious values
+/// if nothing about stable's past was answered by then.
+const MOST_KEPT: usize = 960;
 
 /// One SLO of one candidate.
 #[derive(Clone, Debug)]
@@ -48,13 +47,12 @@ pub(super) enum Judged {
 pub(super) struct Share {
     pub ledger: Ledger,
     pub past: Option<Past>,
-    pub badness: Badness,
     /// The share of bad requests that the objective allows.
     pub theta: f64,
     pub settings: Settings,
     pub pods_ratio: f64,
     /// All blocks so far, while the past is not known.
-    pub kept: Vec<Block>,
+    pub kept: Vec<Closed>,
 }
 
 impl Share {
@@ -64,24 +62,23 @@ impl Share {
         let Some(past) = &mut self.past else { return };
         match answer {
             // Asked for as if it were a candidate, since it was alone.
-            Ok(Answer::Counters { candidate, .. }) => past.take(until, Some(candidate), self.badness),
-            Err(Unanswered { reason: "NoData", .. }) => past.take(until, None, self.badness),
+            Ok(Answer::Counters { candidate, .. }) => past.take(until, Some(candidate)),
+            Err(Unanswered { reason: "NoData", .. }) => past.take(until, None),
             Ok(Answer::Value(_)) | Err(_) => past.failed(now),
         }
         if !past.is_known() {
             return;
         }
         self.settings = past.learned(self.theta, self.pods_ratio, self.settings);
-        if let Some(mut judge) = SloJudge::new(self.theta, &self.settings) {
-            self.kept.iter().for_each(|block| judge.fold(block));
-            self.ledger.judged_by(judge);
+        if let Some(judge) = SloJudge::new(self.theta, &self.settings) {
+            self.ledger.judged_by(judge, &self.kept);
         }
         (self.past, self.kept) = (None, vec![]);
     }
 
-    fn keep(&mut self, blocks: &[Block]) {
+    fn keep(&mut self, closed: Vec<Closed>) {
         if self.past.is_some() {
-            self.kept.extend(blocks);
+            self.kept.extend(closed);
             if self.kept.len() > MOST_KEPT {
                 (self.past, self.kept) = (None, vec![]);
             }
@@ -115,12 +112,12 @@ impl SloEvidence {
                     let step = step_at(step, from, to);
                     Standing { step, alone: step == Some(last) }
                 });
-                share.keep(&closed);
-                let newest = closed.last().is_some_and(|block| block.candidate.is_some());
-                let here =
-                    closed.iter().filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);
+                let newest = closed.last().is_none_or(|closed| closed.block.candidate.is_some());
+                let here = (closed.iter().map(|closed| &closed.block))
+                    .filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);
                 self.blocks.extend(here.map(|block| block.index));
-                newest || closed.is_empty()
+                share.keep(closed);
+                newest
             }
             _ => false,
         }

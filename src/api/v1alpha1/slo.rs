@@ -145,12 +145,14 @@ pub struct Analysis {
     pub ignored_bursts: Option<i32>,
     /// Kappa: how much the error rate varies by itself; `"0"` means that requests fail independently. Absent: learned
     /// from the stable revision's history, else 10, 5, 1 by preset (25, 12.5, 5 for what is worse
-    /// than stable but within its objective). Refused outside 0..=100.
+    /// than stable but within its objective). For the further limits of `tolerance` it is always learned. Refused outside
+    /// 0..=100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), regex(pattern = r"^([0-9]{1,2}(\.[0-9]{1,4})?|100)$"))]
     pub dispersion: Option<String>,
-    /// How much worse than stable a candidate may be before the comparison counts it as worse. Presets: `10%`, `25%`,
-    /// `50%`.
+    /// How much worse than stable a candidate may be before the comparison counts it as worse: how many times as often its
+    /// requests fail or are too slow. A latency SLO is compared so at its own limit and at those that about half, a tenth
+    /// and a hundredth of stable's requests exceeded before the trial. Presets: `10%`, `25%`, `50%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Percent>,
 }

@@ -70,9 +70,9 @@ fn parse(text: &str, previous: Option<&(Timestamp, Block)>) -> Result<(Timestamp
     let block = Block {
         index: previous.map_or(0, |(_, block)| block.index + 1),
         step: line.step,
-        alone: false,
         candidate: counts("candidate", line.candidate)?,
         stable: counts("stable", line.stable)?,
+        ..Block::default()
     };
     Ok((line.t, block))
 }

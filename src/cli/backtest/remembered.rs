@@ -151,7 +151,7 @@ impl Past {
         let badness =
             slo.latency.as_ref().map_or(Badness::Counted, |l| Badness::SlowerThan(seconds(l.below)));
         let settings = self.learned(&indicator, badness, theta, analysis, settings).await?;
-        let blocks = self.blocks(&indicator, badness, analysis.interval).await?;
+        let blocks = self.blocks(&indicator, badness, analysis.interval, &settings).await?;
         Ok(Trial { slo: None, theta, settings, blocks })
     }
 
@@ -166,7 +166,7 @@ impl Past {
         settings: Settings,
     ) -> Result<Settings, Error> {
         let (from, interval) = (self.from.as_millisecond(), analysis.interval.millis());
-        let past = history::Past::new(from, interval, 0, &settings, analysis.baseline);
+        let past = history::Past::new(from, interval, 0, &settings, analysis.baseline, badness);
         let (Some(stable), Some(mut past)) = (&self.stable, past) else { return Ok(settings) };
         while let Some((from, to)) = past.span(self.reach(interval), self.until) {
             let question = Question {
@@ -176,9 +176,9 @@ impl Past {
             };
             match ask(&self.transport, &self.provider, &question).await {
                 // Asked for as if it were a candidate, since it was alone then.
-                Ok(Answer::Counters { candidate, .. }) => past.take(to, Some(&candidate), badness),
+                Ok(Answer::Counters { candidate, .. }) => past.take(to, Some(&candidate)),
                 Ok(Answer::Value(_)) | Err(Unanswered { reason: "NoData", .. }) => {
-                    past.take(to, None, badness);
+                    past.take(to, None);
                 }
                 Err(unanswered) => return Err(unanswered.into()),
             }
@@ -192,11 +192,12 @@ impl Past {
         indicator: &Indicator,
         badness: Badness,
         interval: Duration,
+        settings: &Settings,
     ) -> Result<Vec<(Timestamp, Block)>, Error> {
         let (from, until) = (self.from.as_millisecond(), self.until.as_millisecond());
         let length = interval.millis().max(1);
         // Its verdict is not asked for: the blocks are judged again, one by one, for the table.
-        let judge = SloJudge::new(0.5, &Settings::default())
+        let judge = SloJudge::new(0.5, settings)
             .ok_or_else(|| Error::Options("the judge cannot be set up".to_owned()))?;
         let mut ledger = Ledger::new(judge, badness, length, from);
         let mut blocks = Vec::new();
@@ -211,7 +212,8 @@ impl Past {
                 Ok(Answer::Value(_)) | Err(Unanswered { reason: "NoData", .. }) => {}
                 Err(unanswered) => return Err(unanswered.into()),
             }
-            blocks.extend(ledger.close(to, |_, _| Standing { step: Some(0), alone: false }));
+            let closed = ledger.close(to, |_, _| Standing { step: Some(0), alone: false });
+            blocks.extend(closed.into_iter().map(|closed| closed.block));
             asked = to;
         }
         blocks.into_iter().map(|block| Ok((moment(block.index.saturating_mul(length))?, block))).collect()
