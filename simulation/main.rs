@@ -6,7 +6,7 @@
 //! checker   history → violations
 //! ```
 //!
-//! `SEEDS=20000 FROM=1` says which seeds; `SEED=n` replays one and tells its history. `plans` goes through the systematic
+//! `SEEDS=20000 FROM=1` says which seeds, `TWICE=1` plays each of them twice; `SEED=n` replays one and tells its history. `plans` goes through the systematic
 //! plans instead. Exit code 1 when an invariant was violated or a replay differed.
 
 #[allow(dead_code, reason = "the checker tells more than the table shows")]
@@ -45,7 +45,7 @@ use scenario::Scenario;
 
 /// Seeds when nobody says how many: those of `make test`.
 const SEEDS: u64 = 5000;
-/// Every so many seeds, one is run twice.
+/// Every so many seeds, one is run twice, unless `TWICE` says otherwise.
 const TWICE: u64 = 50;
 /// After so many failing seeds the run ends: they are told in full.
 const ENOUGH: usize = 20;
@@ -102,6 +102,10 @@ fn one(seed: u64) -> ExitCode {
     let scenario = Scenario::of(seed);
     let mut outcome = seed::play(&scenario);
     println!("{scenario}");
+    let again = seed::play(&scenario);
+    if let Some((one, other)) = story::parting(&outcome.history, &again.history) {
+        println!("DIFFERS when played again\n    {one}\n    {other}");
+    }
     if env::var_os("QUIET").is_none() {
         for change in &outcome.history {
             println!("{}", story::line(change));
@@ -129,6 +133,7 @@ fn run(from: u64, count: u64) -> Report {
     let report = Mutex::new(Report::default());
     regressions::run(&report);
     let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
+    let twice = number("TWICE").unwrap_or(TWICE).max(1);
     thread::scope(|scope| {
         for _ in 0..workers() {
             scope.spawn(|| {
@@ -137,7 +142,7 @@ fn run(from: u64, count: u64) -> Report {
                     if seed >= from + count {
                         return;
                     }
-                    if !play(seed, &report) {
+                    if !play(seed, twice, &report) {
                         stop.store(true, Ordering::Relaxed);
                     }
                 }
@@ -148,10 +153,10 @@ fn run(from: u64, count: u64) -> Report {
 }
 
 /// One seed. `false`: enough has failed.
-fn play(seed: u64, report: &Mutex<Report>) -> bool {
+fn play(seed: u64, twice: u64, report: &Mutex<Report>) -> bool {
     let scenario = Scenario::of(seed);
     let outcome = seed::play(&scenario);
-    let twice = seed.is_multiple_of(TWICE);
+    let twice = seed.is_multiple_of(twice);
     let equal = !twice || seed::play(&scenario).hash() == outcome.hash();
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
     report.add(&outcome);

@@ -1,6 +1,7 @@
 //! Worlds that found bugs. Each says what would have happened to a user; they run first.
 
 use std::{
+    env,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -9,7 +10,6 @@ use seatrial::world::{
     history::Key,
     plant::user::{About, Deed},
 };
-
 use serde_json::json;
 
 use crate::{
@@ -17,9 +17,10 @@ use crate::{
     faults::{Fault, What},
     objects::{Model, NAMESPACE, Split},
     plans::bases::rollout,
+    replica::LEASE,
     report::Report,
     scenario::{Scenario, Version, model_key, split_key},
-    seed,
+    seed, story,
 };
 
 /// What would have happened to a user, and the worlds that showed it.
@@ -35,8 +36,8 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             vec![stalled()],
         ),
         (
-            "a model that was deleted and made anew left its route to nobody for some seconds",
-            vec![made_anew()],
+            "a model that was deleted and made anew left its route to nobody for some seconds, or gave its share to no pod",
+            vec![made_anew(35, 60, "0.1.0"), made_anew(54, 59, "0.0.0"), made_anew(57, 62, "0.0.0")],
         ),
         (
             "a version promoted by hand before its first step got requests that no proxy could send",
@@ -81,20 +82,36 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             "a replica that was cut off while a model was made took it for deleted, and ended its pods",
             vec![cut_off_since_before()],
         ),
+        (
+            "a new version that had to wait for its turn was shown as rejected, for no reason, and failed its GitOps sync",
+            vec![waits()],
+        ),
+        (
+            "a model without replicas got pods for a new version, and traffic to none; then it was stuck in RollingBack",
+            parked(),
+        ),
+        (
+            "a first revision whose pods came and went wrote its route each time, and never served",
+            vec![flaps()],
+        ),
+        ("a replica that had just started took a deleted Lease while another led", lease_deleted()),
     ]
 }
 
-/// Runs them; what fails again is told with its story.
+/// Runs them; of what fails again `TELL=1` tells the history.
 pub fn run(report: &Mutex<Report>) {
-    for (story, scenarios) in all() {
+    for (about, scenarios) in all() {
         for (number, mut scenario) in scenarios.into_iter().enumerate() {
             scenario.script.sort_by_key(|(at, _)| *at);
             let outcome = seed::play(&scenario);
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report.add(&outcome);
             if let Some(first) = outcome.report.violations.first() {
-                println!("regression ({story}, {number}): {first}");
-                report.failed.push((format!("regression: {story}, {number}"), first.to_string()));
+                println!("regression ({about}, {number}): {first}");
+                if env::var_os("TELL").is_some() {
+                    outcome.history.iter().for_each(|change| println!("{}", story::line(change)));
+                }
+                report.failed.push((format!("regression: {about}, {number}"), first.to_string()));
             }
         }
     }
@@ -126,7 +143,7 @@ fn paused_by_itself() -> Scenario {
     scenario
 }
 
-fn made_anew() -> Scenario {
+fn made_anew(deleted: u64, made: u64, version: &str) -> Scenario {
     let mut scenario = rollout(Version::Good);
     let Some(mut anew) = scenario.script.iter().find_map(|(_, deed)| match deed {
         Deed::Create(object) if object["kind"] == "ModelDeployment" => Some(object.clone()),
@@ -134,10 +151,11 @@ fn made_anew() -> Scenario {
     }) else {
         return scenario;
     };
-    anew["spec"]["model"]["version"] = "0.1.0".into();
-    scenario.script.pop();
-    scenario.script.push((Duration::from_secs(35), Deed::Delete(model_key("iris"))));
-    scenario.script.push((Duration::from_mins(1), Deed::Create(anew)));
+    anew["spec"]["model"]["version"] = version.into();
+    let (deleted, made) = (Duration::from_secs(deleted), Duration::from_secs(made));
+    scenario.script.retain(|(at, _)| *at < deleted);
+    scenario.script.push((deleted, Deed::Delete(model_key("iris"))));
+    scenario.script.push((made, Deed::Create(anew)));
     scenario
 }
 
@@ -221,6 +239,70 @@ fn routes_deleted() -> Vec<Scenario> {
         scenario
     };
     (6..14).map(|second| at(second * 1000)).collect()
+}
+
+/// "wine" gets a newer version while one of it is taken out, and "iris" has the next turn, which waits for an approval.
+fn waits() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let wine = Model { name: "wine", ..scenario.models[0].clone() };
+    scenario.splits[0].backends.push(("wine", 10));
+    scenario.splits[0].steps[1].approval = true;
+    let split = scenario.splits[0].object();
+    for (_, deed) in &mut scenario.script {
+        if let Deed::Create(object) = deed
+            && object["kind"] == "TrafficSplit"
+        {
+            *object = split.clone();
+        }
+    }
+    scenario.script.push((Duration::ZERO, Deed::Create(wine.object("1.0.0"))));
+    let version = |name: &str| Deed::Version(model_key("wine"), name.to_owned());
+    let abort = Deed::Verb { model: model_key("wine"), verb: "abort", about: About::Candidate, step: None };
+    for (second, deed) in [(40, version("1.1.0")), (53, abort), (54, version("1.2.0"))] {
+        scenario.script.push((Duration::from_secs(second), deed));
+    }
+    scenario.models.push(wine);
+    scenario
+}
+
+/// At every moment of a rollout, and before it; somebody deletes the route meanwhile.
+fn parked() -> Vec<Scenario> {
+    let at = |second: u64| {
+        let mut scenario = rollout(Version::Good);
+        let scale = |replicas: i64| Deed::Merge(model_key("iris"), json!({"spec": {"replicas": replicas}}));
+        let route = Deed::Delete(Key::new("HTTPRoute", NAMESPACE, "iris"));
+        for (after, deed) in [(0_u64, scale(0)), (8, route), (16, scale(2))] {
+            scenario.script.push((Duration::from_secs(second + after), deed));
+        }
+        scenario
+    };
+    (42..74).step_by(3).map(at).collect()
+}
+
+fn flaps() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    scenario.script.pop();
+    scenario.models[0].replicas = 4;
+    let first = scenario.models[0].object("0.0.0");
+    scenario.script[0].1 = Deed::Create(first);
+    scenario.versions.insert("0.0.0".to_owned(), Version::Flapping);
+    scenario
+}
+
+/// The leader hears nothing, and its standby begins anew.
+fn lease_deleted() -> Vec<Scenario> {
+    let at = |leader: usize| {
+        let (seconds, mut scenario) = (Duration::from_secs, rollout(Version::Good));
+        let fault = |id, what, replica, from, until| {
+            let (from, until) = (seconds(from), seconds(until));
+            Fault { id, what, replica: Some(replica), from, until, share: 1000 }
+        };
+        scenario.faults =
+            vec![fault(1, What::Kill, 1 - leader, 40, 48), fault(2, What::Deaf, leader, 46, 53)];
+        scenario.script.push((seconds(47), Deed::Delete(Key::new("Lease", LEASE.0, LEASE.1))));
+        scenario
+    };
+    vec![at(0), at(1)]
 }
 
 /// "flowers" yields to "iris", so "wine" is by itself.

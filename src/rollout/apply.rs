@@ -40,7 +40,8 @@ pub fn apply(
         outcome: status.rollback.as_ref().map(|r| r.outcome),
     };
     let Some(phase) = phase::after(status.phase, step, facts) else { return (status, notices) };
-    if let Move::Promote { .. } | Move::Retreat(_) | Move::Settle | Move::Revert | Move::Decline = step {
+    use Move::{Await, Decline, Promote, Retreat, Revert, Settle};
+    if let Promote { .. } | Retreat(_) | Settle | Revert | Await | Decline = step {
         end(&mut status, model, canary, step, now, &mut notices);
     } else {
         proceed(&mut status, model, canary, step, now, &mut notices);
@@ -124,19 +125,14 @@ fn end(
         }
         Move::Settle => settle(status, canary, now, notices),
         Move::Revert => {
+            let why = "the spec asks for the stable revision again";
             if status.phase == Phase::Preparing {
-                remember(
-                    status,
-                    Outcome::Reverted,
-                    "SpecReverted",
-                    "the spec asks for the stable revision again",
-                    None,
-                    now,
-                );
+                remember(status, Outcome::Reverted, "SpecReverted", why, None, now);
             }
             clear(status);
-            notices.push(Notice::normal("Reverted", "the spec asks for the stable revision again"));
+            notices.push(Notice::normal("Reverted", why));
         }
+        Move::Await => clear(status),
         Move::Decline => {
             let revision = model.wanted().unwrap_or_default();
             notices.push(Notice::warning(

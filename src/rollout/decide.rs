@@ -46,6 +46,11 @@ impl Around<'_> {
         self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some() || s.route == Route::Taken)
     }
 
+    /// A new revision of `model` is not tried yet: something holds it, another backend rolls, or it is to have no pods.
+    fn waits(&self, model: &Model) -> bool {
+        self.busy || self.held() || model.is_parked()
+    }
+
     /// The data plane has taken over a route that names this revision: its first request finds it.
     fn is_known(&self, revision: &str) -> bool {
         let view = self.split.and_then(|s| s.route.live());
@@ -100,7 +105,7 @@ fn stable(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     let servable = !on(Mutant::BrokenStableBlocks)
         || model.status.stable_revision.as_deref().is_some_and(|s| model.workload(s).ready > 0);
-    (model.latest.is_ok() && !around.busy && !around.held() && servable).then_some(Move::Prepare)
+    (model.latest.is_ok() && !around.waits(model) && servable).then_some(Move::Prepare)
 }
 
 fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -109,7 +114,7 @@ fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(Move::Revert);
     }
     let fresh = model.latest.is_ok() && !model.is_rejected(wanted);
-    (fresh && !around.busy && !around.held()).then_some(Move::Prepare)
+    fresh.then_some(if around.waits(model) { Move::Await } else { Move::Prepare })
 }
 
 fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -126,6 +131,9 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
             by_itself(model, around, candidate, wanted)
         };
     };
+    if model.is_parked() {
+        return Some(Move::Await);
+    }
     if wanted != candidate {
         return superseded_early(model, around);
     }
@@ -151,10 +159,19 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     match &model.judgement.observability {
         Observability::No(_) if step.unobservable_since.is_none() => Some(Move::Observable(false)),
         Observability::Yes if !around.held() && (around.is_known(candidate) || on(Mutant::EnterUnknown)) => {
-            Some(Move::Enter)
+            (!stable_starts(model, around, step)).then_some(Move::Enter)
         }
         _ => None,
     }
+}
+
+/// The model has no traffic yet, and no pod of its stable revision is ready: the rest would go to nobody. One that does not
+/// come back in time holds up no newer revision.
+fn stable_starts(model: &Model, around: &Around<'_>, step: &StepStatus) -> bool {
+    let live = around.split.and_then(|split| split.route.live());
+    let routed = live.is_some_and(|view| model.workloads.keys().any(|name| view.shares.contains_key(name)));
+    let down = model.status.stable_revision.as_deref().is_some_and(|name| model.workload(name).ready == 0);
+    !routed && down && !around.over(&step.since, model.spec.progress_deadline)
 }
 
 /// How much longer than the pods the gateway may take to hear of them.
@@ -185,6 +202,9 @@ fn superseded_early(model: &Model, around: &Around<'_>) -> Option<Move> {
 
 /// Without a `TrafficSplit`: Service `<name>` moves once the revision is ready at full size.
 fn by_itself(model: &Model, around: &Around<'_>, candidate: &str, wanted: &str) -> Option<Move> {
+    if model.is_parked() {
+        return Some(Move::Await);
+    }
     if wanted != candidate {
         return superseded_early(model, around);
     }

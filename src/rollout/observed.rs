@@ -184,6 +184,12 @@ impl Model {
         self.status.rejected.iter().any(|r| r.revision == revision)
     }
 
+    /// Its user wants no pods at all: nothing is tried until there may be some.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.spec.full_size() == 0
+    }
+
     /// Full size, at least one: what a route to it needs.
     #[must_use]
     pub fn full_size(&self) -> i32 {

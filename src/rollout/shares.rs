@@ -110,7 +110,9 @@ pub fn idle(
                     named(&revision.name) || ready >= steps::replicas(canary, step, model.full_size())
                 }
                 RevisionUse::Candidate if status.phase == Phase::Pending => {
-                    ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady)
+                    // Once named it stays so: pods that come and go write no route each time.
+                    let ready = ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady);
+                    ready || named(&revision.name)
                 }
                 _ if on(Mutant::BreakBeforeMake) => false,
                 RevisionUse::Draining if sizes::is_drained(revision, Some(split), effective, now) => false,
@@ -137,20 +139,23 @@ fn live(split: &Split) -> BTreeMap<String, i32> {
 }
 
 /// What a model has to serve: the stable revision and the candidate by `weight`; the first revision by itself once it is
-/// ready and known to the data plane (or has traffic already); nothing for a model that cannot serve yet.
+/// ready and known to the data plane, or as long as it has all of the traffic already (`alone`); nothing for a model that
+/// cannot serve yet.
 fn portion(
     (model, status): &Decided<'_>,
     backend: i32,
     weight: Percent,
     live: &BTreeMap<String, i32>,
     known: &BTreeSet<String>,
+    alone: bool,
 ) -> Option<Portion> {
     let called = |revision: &str| (revision.to_owned(), model.version_of(revision));
     let Some(stable) = status.stable_revision.as_deref() else {
         let first = status.latest_revision.as_deref().filter(|_| status.phase == Phase::Pending)?;
         let enough = model.workload(first).ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady);
-        let ready = enough && (known.contains(first) || on(Mutant::FirstRouteUnknown));
-        return (ready || live.contains_key(first)).then(|| Portion {
+        let has = live.contains_key(first);
+        let ready = enough && (has || known.contains(first) || on(Mutant::FirstRouteUnknown));
+        return (ready || (has && alone)).then(|| Portion {
             weight: backend,
             stable: called(first),
             candidate: None,
@@ -180,7 +185,13 @@ fn assemble<'a>(
         .iter()
         .filter_map(|backend| {
             let decided = models.iter().find(|(m, _)| m.name == backend.model_deployment_ref.name)?;
-            portion(decided, backend.weight.unwrap_or(1).max(1), weight_of(decided), live, known)
+            let (weight, (_, status)) = (backend.weight.unwrap_or(1).max(1), decided);
+            // A model that was deleted in mid-trial and made anew finds shares of two revisions.
+            let own = |name: &String| status.latest_revision.as_ref() == Some(name);
+            let other =
+                |name| models.iter().any(|(m, _)| m.name != decided.0.name && m.workloads.contains_key(name));
+            let alone = live.keys().all(|name| own(name) || other(name));
+            portion(decided, weight, weight_of(decided), live, known, alone)
         })
         .collect();
     route::shares(&portions)

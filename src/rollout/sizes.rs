@@ -40,7 +40,9 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
         .map(|name| {
             let workload = model.workload(&name);
             let old = model.status.revisions.iter().chain(&status.revisions).rfind(|r| r.name == name);
-            let in_route = live.is_some_and(|view| view.shares.contains_key(&name));
+            // Named without traffic too: it may have had some a moment ago, and proxies that do not know yet.
+            let in_route =
+                live.is_some_and(|view| view.shares.contains_key(&name) || view.idle.contains(&name));
             let elsewhere = model.elsewhere.contains(&name);
             let warm_until = warm_until(old, elsewhere, around.now);
             let warm = elsewhere || warm_until.is_some();
@@ -150,7 +152,7 @@ fn what_is_left(status: &ModelDeploymentStatus, full: i32) -> i32 {
 }
 
 /// The candidate's size: its step's; never less than it has while it may have traffic, or had it in an attempt before and is
-/// not drained yet.
+/// not drained yet. None where its user wants none.
 fn candidate(
     model: &Model,
     status: &ModelDeploymentStatus,
@@ -159,6 +161,9 @@ fn candidate(
     drained: bool,
 ) -> i32 {
     let full = model.spec.full_size();
+    if full == 0 {
+        return 0;
+    }
     match (status.phase, &status.step, split) {
         (Phase::Pending, ..) | (_, None, _) | (_, _, None) => {
             if status.phase == Phase::RollingBack {

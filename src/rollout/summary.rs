@@ -240,7 +240,9 @@ fn waiting(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) -
         return None;
     }
     let latest = status.latest_revision.as_deref()?;
-    let why = held(around).or_else(|| around.busy.then(|| "another backend is rolling".to_owned()))?;
+    let parked = || model.is_parked().then(|| "replicas is 0".to_owned());
+    let busy = || around.busy.then(|| "another backend is rolling".to_owned());
+    let why = held(around).or_else(parked).or_else(busy)?;
     Some(format!("{latest} waits: {why}"))
 }
 
