@@ -111,7 +111,9 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
     if !matches!(status.phase, Phase::Stable | Phase::RolledBack) {
         return None;
     }
-    wrong_objects(world, key, model, split)
+    // One that yields to an older one has no say: its model is by itself.
+    let accepted = split.filter(|(_, s)| s.status.conditions.iter().all(|c| c.reason != "Conflict"));
+    wrong_objects(world, key, model, accepted)
 }
 
 /// Whether another backend of the model's `TrafficSplit` has not ended its rollout (a pause may last for ever): one rolls at

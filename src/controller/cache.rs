@@ -25,7 +25,7 @@ use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     mutant::{Mutant, on},
     revision::MODEL_LABEL,
-    route::HTTPRoute,
+    route::{self, HTTPRoute},
 };
 
 /// Namespace (empty for cluster-scoped kinds) and name.
@@ -300,6 +300,17 @@ impl Cache {
                 older.into_iter().find(|other| age(other) < age(split) && self.rival(other).is_none())?;
             Some((rival.name_any(), model))
         })
+    }
+}
+
+impl Table<HTTPRoute> {
+    /// Those of the names that some route of the namespace sends traffic to, other than the unit's own.
+    pub fn sent_to(&self, namespace: &str, own: Option<&str>, names: &BTreeSet<String>) -> BTreeSet<String> {
+        let all = self.objects.range((namespace.to_owned(), String::new())..);
+        let others =
+            all.take_while(|(key, _)| key.0 == namespace).filter(|(key, _)| own != Some(key.1.as_str()));
+        let sent = others.flat_map(|(_, route)| route::traffic(route)).filter(|backend| backend.weight > 0);
+        sent.filter(|backend| names.contains(&backend.name)).map(|backend| backend.name.clone()).collect()
     }
 }
 

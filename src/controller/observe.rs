@@ -47,6 +47,8 @@ pub struct Found {
     pub missing_gateways: Vec<String>,
     /// What deleted models have left.
     pub left: Left,
+    /// Revisions of the models that other routes send to.
+    pub elsewhere: BTreeSet<String>,
 }
 
 /// Objects of revisions whose model is gone, kept by the `TrafficSplit` that may still send to them.
@@ -88,6 +90,7 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
         missing_models: vec![],
         missing_gateways: vec![],
         left: Left::default(),
+        elsewhere: BTreeSet::new(),
     };
     let split_uid = split.and_then(|s| s.uid()).unwrap_or_default();
     for key in models {
@@ -98,6 +101,12 @@ pub fn find(cache: &Cache, split: Option<&Arc<TrafficSplit>>, models: &[Key]) ->
         } else {
             found.missing_models.push(key.1.clone());
         }
+    }
+    if let Some((namespace, _)) = models.first() {
+        let running =
+            found.models.iter().flat_map(|model| &model.deployments).map(|d| d.name_any()).collect();
+        let own = split.map(|split| split.name_any());
+        found.elsewhere = cache.routes.sent_to(namespace, own.as_deref(), &running);
     }
     if let Some(split) = split {
         found.left = Left {
@@ -173,7 +182,7 @@ pub fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
 pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>) -> Observed {
     Observed {
         split: found.split.as_ref().map(|split| interpret_split(split, found, providers)),
-        models: found.models.iter().map(interpret_model).collect(),
+        models: found.models.iter().map(|model| interpret_model(model, &found.elsewhere)).collect(),
     }
 }
 
@@ -269,7 +278,7 @@ fn unresolved(found: &Found) -> Option<Refusal> {
     )
 }
 
-fn interpret_model(found: &FoundModel) -> Model {
+fn interpret_model(found: &FoundModel, elsewhere: &BTreeSet<String>) -> Model {
     let object = &found.object;
     let name = object.name_any();
     let status = object.status.clone().unwrap_or_default();
@@ -277,6 +286,7 @@ fn interpret_model(found: &FoundModel) -> Model {
         generation: object.metadata.generation.unwrap_or(0),
         latest: latest(&name, found),
         workloads: workloads(found),
+        elsewhere: elsewhere.clone(),
         service: service(&name, found),
         requests: requests::pending(object.annotations(), &status),
         spec: object.spec.clone(),

@@ -71,6 +71,7 @@ fn proceed(
             }
         }
         Move::Begin { since } => begin(status, *since),
+        Move::Interrupt => status.step.iter_mut().for_each(|at| end_start(at, now)),
         Move::Advance => advance(status, canary, now, notices),
         Move::Skip => skip(status, canary, now, notices),
         Move::Reindex { index } => reindex(status, canary, *index, now, notices),

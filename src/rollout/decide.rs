@@ -225,13 +225,23 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     if let Some(index) = steps::reindex(canary, step) {
         return Some(Move::Reindex { index });
     }
-    let Some(start) = step.starts.last().filter(|s| s.index == step.index) else {
-        return begin(model, around);
-    };
+    if let Some(interruption) = interrupted(step, around) {
+        return Some(interruption);
+    }
+    let Some(began) = steps::began(step) else { return begin(model, around) };
+    let effective = steps::effective(step);
+    if effective.is_none()
+        && let Some(begin) = begin(model, around)
+    {
+        return Some(begin);
+    }
     let rules = steps::get(canary, step.index)?;
     let no_traffic = step.weight == Percent::ZERO;
-    let baked =
-        if no_traffic { around.over(&start.since, rules.bake) } else { model.judgement.baked >= rules.bake };
+    let baked = if no_traffic {
+        effective.is_some_and(|start| around.over(&start.since, rules.bake))
+    } else {
+        model.judgement.baked >= rules.bake
+    };
     let baked = baked || on(Mutant::BakeIgnored);
     // Without traffic there is nothing to prove, but what follows must be measurable.
     let measurable = !matches!(model.judgement.observability, Observability::No(_));
@@ -242,7 +252,7 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
             || on(Mutant::ApprovalIgnored);
         return Some(if approved { Move::Advance } else { Move::Pause(PauseReason::ApprovalMissing) });
     }
-    let clock = if step.since.0 > start.since.0 { &step.since } else { &start.since };
+    let clock = if step.since.0 > began.since.0 { &step.since } else { &began.since };
     if !around.over(clock, rules.max_duration) || (no_traffic && !baked) {
         return None;
     }
@@ -261,7 +271,18 @@ fn begin(model: &Model, around: &Around<'_>) -> Option<Move> {
     let step = model.status.step.as_ref()?;
     let Effective::Settled { since } = around.effective else { return None };
     // Never before the step was taken: a route that says the right thing by chance proves nothing yet.
-    around.at_goal.then(|| Move::Begin { since: (*since).max(step.since.0) })
+    let earliest =
+        step.starts.last().and_then(|s| s.until.as_ref()).map_or(step.since.0, |u| u.0.max(step.since.0));
+    around.at_goal.then(|| Move::Begin { since: (*since).max(earliest) })
+}
+
+/// So many beginnings are remembered of the steps before and of interruptions; the present and all coming steps add one each.
+const BEGINNINGS: usize = 50;
+
+/// The route gives the candidate something else than its step by now.
+fn interrupted(step: &StepStatus, around: &Around<'_>) -> Option<Move> {
+    let interrupted = !around.at_goal && steps::effective(step).is_some();
+    (interrupted && step.starts.len() < BEGINNINGS).then_some(Move::Interrupt)
 }
 
 fn paused(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -270,6 +291,9 @@ fn paused(model: &Model, around: &Around<'_>) -> Option<Move> {
         && let Some(index) = steps::reindex(canary, step)
     {
         return Some(Move::Reindex { index });
+    }
+    if let Some(interruption) = interrupted(step, around) {
+        return Some(interruption);
     }
     match &model.status.pause {
         Some(Pause { reason: PauseReason::ApprovalMissing, .. }) => {
@@ -282,8 +306,10 @@ fn paused(model: &Model, around: &Around<'_>) -> Option<Move> {
 
 fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
     let (step, canary) = (model.status.step.as_ref()?, around.canary()?);
-    let begun = step.starts.last().is_some_and(|s| s.index == step.index);
-    if !begun {
+    if let Some(interruption) = interrupted(step, around) {
+        return Some(interruption);
+    }
+    if steps::began(step).is_none() {
         return begin(model, around);
     }
     let wanted = model.wanted()?;
@@ -291,6 +317,9 @@ fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
     if model.latest.is_ok() && Some(wanted) != model.status.candidate_revision.as_deref() {
         let left = Duration::from_millis((window.millis() - model.judgement.baked.millis()).max(0));
         return Some(Move::Promote { warm: Some(left), why: "a newer revision is waiting" });
+    }
+    if steps::effective(step).is_none() {
+        return begin(model, around);
     }
     let effective = around.at_goal && around.effective.is_settled();
     let baked = model.judgement.baked >= window || on(Mutant::WindowIgnored);

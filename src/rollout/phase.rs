@@ -31,6 +31,9 @@ pub enum Move {
         /// From when it counts.
         since: Timestamp,
     },
+    /// The step's weight is effective no more (somebody else wrote the route, another backend came): what is measured until
+    /// it is again belongs to no step.
+    Interrupt,
     /// Progressing → Progressing at the next step, or Watching after the last.
     Advance,
     /// The user changed the steps: go on at this index, at the weight that is there already.
@@ -88,7 +91,10 @@ pub fn after(phase: Phase, step: &Move, facts: Facts) -> Option<Phase> {
         | (Preparing | RolledBack, Move::Revert | Move::Await) => Stable,
         (Stable | Preparing | RolledBack, Move::Prepare) => Preparing,
         (Preparing, Move::Enter) => Progressing,
-        (Progressing | Watching | Paused, Move::Begin { .. } | Move::Observable(_) | Move::Shared(_))
+        (
+            Progressing | Watching | Paused,
+            Move::Begin { .. } | Move::Interrupt | Move::Observable(_) | Move::Shared(_),
+        )
         | (Preparing, Move::Observable(_))
         | (Progressing | Paused | Preparing, Move::Reindex { .. }) => phase,
         (Progressing, Move::Advance) => {

@@ -168,7 +168,7 @@ pub(super) fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
 }
 
 pub(super) fn cancelled(around: &Around<'_>) -> Move {
-    let message = "its TrafficSplit was deleted in mid-trial".to_owned();
+    let message = "its TrafficSplit was deleted, or has yielded to an older one, in mid-trial".to_owned();
     Move::Retreat(rollback(Outcome::Cancelled, "TrafficSplitDeleted", message, around.now))
 }
 

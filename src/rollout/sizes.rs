@@ -43,8 +43,10 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
             // Named without traffic too: it may have had some a moment ago, and proxies that do not know yet.
             let in_route =
                 live.is_some_and(|view| view.shares.contains_key(&name) || view.idle.contains(&name));
-            let warm_until = old.and_then(|r| r.warm_until.clone()).filter(|until| until.0 > around.now);
-            let used = used(status, &name, warm_until.is_some(), in_route || workload.desired > 0);
+            let elsewhere = model.elsewhere.contains(&name);
+            let warm_until = warm_until(old, elsewhere, around.now);
+            let warm = elsewhere || warm_until.is_some();
+            let used = used(status, &name, warm, in_route || workload.desired > 0);
             let same = old.filter(|r| {
                 r.used == used && !(used == RevisionUse::Candidate && is_new_attempt(model, status))
             });
@@ -66,6 +68,18 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
     all.sort_by_key(|r| (r.used, std::cmp::Reverse(model.workload(&r.name).created), r.name.clone()));
     all.truncate(40);
     status.revisions = all;
+}
+
+/// What a route of another `TrafficSplit` sends to is warm without an end. Once it sends there no more, its proxies have to
+/// hear of that, and nobody tells us when the last one has.
+fn warm_until(old: Option<&RevisionStatus>, elsewhere: bool, now: Timestamp) -> Option<MicroTime> {
+    let old = old?;
+    match &old.warm_until {
+        None if old.used == RevisionUse::Warm && !elsewhere => {
+            now.checked_add(DRAIN.signed()).ok().map(MicroTime)
+        }
+        until => until.clone().filter(|until| until.0 > now),
+    }
 }
 
 fn is_new_attempt(model: &Model, status: &ModelDeploymentStatus) -> bool {
@@ -116,7 +130,7 @@ pub fn sizes(
                 RevisionUse::Warm if on(Mutant::WarmNotKept) => Some(0),
                 RevisionUse::Stable | RevisionUse::Warm => Some(full),
                 RevisionUse::Candidate => {
-                    let drained = is_drained(r, split, effective, now);
+                    let drained = !model.elsewhere.contains(&r.name) && is_drained(r, split, effective, now);
                     Some(candidate(model, status, split, present.desired, drained))
                 }
                 RevisionUse::Draining if is_drained(r, split, effective, now) => Some(0),

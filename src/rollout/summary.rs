@@ -4,6 +4,7 @@ use super::{
     decide::Around,
     evidence::Observability,
     observed::{Model, StableService},
+    steps,
 };
 use crate::{
     api::{
@@ -265,8 +266,7 @@ fn pods(model: &Model, revision: Option<&str>) -> String {
 
 fn progress(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>, candidate: &str) -> String {
     let Some(step) = &status.step else { return String::new() };
-    let begun = step.starts.last().is_some_and(|s| s.index == step.index);
-    let state = if begun {
+    let state = if steps::effective(step).is_some() {
         verdicts(status)
     } else {
         match around.effective {
