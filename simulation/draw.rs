@@ -56,6 +56,7 @@ impl Scenario {
         scenario.begin(&mut chance);
         scenario.roll(&mut chance);
         scenario.deeds(&mut source(seed, "deeds"));
+        scenario.claims(&mut source(seed, "claims"));
         scenario.actors(&mut source(seed, "actors"));
         scenario.script.sort_by_key(|(at, _)| *at);
         scenario
@@ -177,6 +178,32 @@ impl Scenario {
                     self.script.push((at, Deed::Delete(key)));
                 }
             }
+        }
+    }
+
+    /// Of two `TrafficSplits` that carry traffic, one is edited to name a model of the other; the younger yields. Somebody may
+    /// take that back, or out of the other one.
+    fn claims(&mut self, chance: &mut Rng) {
+        let [one, other] = &self.splits[..] else { return };
+        if chance.u8(..3) > 0 {
+            return;
+        }
+        let (by, of) =
+            if chance.bool() { (one.clone(), other.clone()) } else { (other.clone(), one.clone()) };
+        let named = |split: &Split, name: &str| split.backends.iter().any(|(model, _)| *model == name);
+        let Some((model, _)) = of.backends.iter().find(|(model, _)| !named(&by, model)).copied() else {
+            return;
+        };
+        let backends = |split: &Split| json!({"spec": {"backends": split.object()["spec"]["backends"]}});
+        let more =
+            Split { backends: by.backends.iter().copied().chain([(model, 20)]).collect(), ..by.clone() };
+        let at = self.within(chance, 8);
+        self.script.push((at, Deed::Merge(split_key(by.name), backends(&more))));
+        let after = self.after(at, chance);
+        match chance.u8(..3) {
+            0 => self.script.push((after, Deed::Merge(split_key(by.name), backends(&by)))),
+            1 => self.script.push((after, Deed::Delete(split_key(of.name)))),
+            _ => {}
         }
     }
 

@@ -1,8 +1,10 @@
 //! The only source of randomness of this test binary: libc's `getrandom`, interposed.
 //!
 //! Everything random in a seed's thread begins here: std's `RandomState` (weakly linked), the crates getrandom 0.3 and 0.4
-//! (`dlsym`, which finds the executable's symbol first; they feed ahash, rand and proptest), fastrand's and tokio's own
-//! generators (both from `RandomState`). getrandom 0.2 makes the system call itself; only ring uses it, and a simulation has
+//! (`dlsym`, which finds the executable's symbol first; they feed ahash, rand and proptest), and fastrand's own generator.
+//! tokio's begins from `RandomState` too, but with a number that counts the process's runtimes. So nothing may draw from it:
+//! every `select!` is biased, and no two wait for one `tokio::sync::watch` where their order matters (it wakes by chance).
+//! getrandom 0.2 makes the system call itself; only ring uses it, and a simulation has
 //! no TLS. ahash keeps one seed a process: nothing that the controllers use (`watcher`, our own tables) iterates over it.
 //! What the linker made of it is checked by [`is_interposed`] before the first seed runs.
 

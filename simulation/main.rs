@@ -6,8 +6,8 @@
 //! checker   history → violations
 //! ```
 //!
-//! `SEEDS=20000 FROM=1` says which seeds; `DIGEST=1` prints a number for the history of each, to compare two builds. `SEED=n`
-//! replays one and tells its history. `plans` goes through the systematic
+//! `SEEDS=20000 FROM=1` says which seeds; `TWICE=1` plays each of them twice; `DIGEST=1` prints a number for the history of
+//! each, to compare two builds. `SEED=n` replays one and tells its history. `plans` goes through the systematic
 //! plans instead. Exit code 1 when an invariant was violated or a replay differed.
 
 #[allow(dead_code, reason = "the checker tells more than the table shows")]
@@ -51,7 +51,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Seeds when nobody says how many: those of `make test`.
 const SEEDS: u64 = 5000;
-/// Every so many seeds, one is run twice.
+/// Every so many seeds, one is run twice, unless `TWICE` says otherwise.
 const TWICE: u64 = 50;
 /// After so many failing seeds the run ends: they are told in full.
 const ENOUGH: usize = 20;
@@ -108,6 +108,10 @@ fn one(seed: u64) -> ExitCode {
     let scenario = Scenario::of(seed);
     let mut outcome = seed::play(&scenario);
     println!("{scenario}");
+    let again = seed::play(&scenario);
+    if let Some((one, other)) = story::parting(&outcome.history, &again.history) {
+        println!("DIFFERS when played again\n    {one}\n    {other}");
+    }
     if env::var_os("QUIET").is_none() {
         for change in &outcome.history {
             println!("{}", story::line(change));
@@ -134,7 +138,8 @@ fn one(seed: u64) -> ExitCode {
 fn run(from: u64, count: u64) -> Report {
     let report = Mutex::new(Report::default());
     regressions::run(&report);
-    beside(from..from + count, |seed| play(seed, &report));
+    let twice = number("TWICE").unwrap_or(TWICE).max(1);
+    beside(from..from + count, |seed| play(seed, twice, &report));
     report.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -159,13 +164,13 @@ fn beside(numbers: Range<u64>, task: impl Fn(u64) -> bool + Sync) {
 }
 
 /// One seed. `false`: enough has failed.
-fn play(seed: u64, report: &Mutex<Report>) -> bool {
+fn play(seed: u64, twice: u64, report: &Mutex<Report>) -> bool {
     let scenario = Scenario::of(seed);
     let outcome = seed::play(&scenario);
     if env::var_os("DIGEST").is_some() {
         println!("digest {seed} {:016x} {} {}", outcome.hash(), outcome.requests, outcome.changes);
     }
-    let twice = seed.is_multiple_of(TWICE);
+    let twice = seed.is_multiple_of(twice);
     let equal = !twice || seed::play(&scenario).hash() == outcome.hash();
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
     report.add(&outcome);

@@ -1,6 +1,7 @@
 //! Worlds that found bugs. Each says what would have happened to a user; they run first.
 
 use std::{
+    env,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -9,6 +10,7 @@ use seatrial::world::{
     history::Key,
     plant::user::{About, Deed},
 };
+use serde_json::json;
 
 use crate::{
     beside,
@@ -16,9 +18,10 @@ use crate::{
     faults::{Fault, What},
     objects::{Model, NAMESPACE, Split},
     plans::bases::rollout,
+    replica::LEASE,
     report::Report,
     scenario::{Scenario, Version, model_key, split_key},
-    seed,
+    seed, story,
 };
 
 /// What would have happened to a user, and the worlds that showed it.
@@ -34,8 +37,8 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             vec![stalled()],
         ),
         (
-            "a model that was deleted and made anew left its route to nobody for some seconds",
-            vec![made_anew()],
+            "a model that was deleted and made anew left its route to nobody for some seconds, or gave its share to no pod",
+            vec![made_anew(35, 60, "0.1.0"), made_anew(54, 59, "0.0.0"), made_anew(57, 62, "0.0.0")],
         ),
         (
             "a version promoted by hand before its first step got requests that no proxy could send",
@@ -66,17 +69,44 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             vec![left_alone()],
         ),
         ("a route that was deleted and made anew got traffic before every proxy knew it", routes_deleted()),
+        (
+            "a request to make a route that came once more, later, took the route back to its first weights",
+            vec![delivered_twice(), delivered_late()],
+        ),
+        ("time with somebody else's smaller weight counted as the step's", written_over()),
+        (
+            "the pods that a TrafficSplit sent to ended while it yielded to an older one that was edited",
+            yields_under_traffic(),
+        ),
+        ("a version promoted twice got everything before one of its pods was ready", vec![promoted_twice()]),
+        (
+            "a replica that was cut off while a model was made took it for deleted, and ended its pods",
+            vec![cut_off_since_before()],
+        ),
+        (
+            "a new version that had to wait for its turn was shown as rejected, for no reason, and failed its GitOps sync",
+            vec![waits()],
+        ),
+        (
+            "a model without replicas got pods for a new version, and traffic to none; then it was stuck in RollingBack",
+            parked(),
+        ),
+        (
+            "a first revision whose pods came and went wrote its route each time, and never served",
+            vec![flaps()],
+        ),
+        ("a replica that had just started took a deleted Lease while another led", lease_deleted()),
     ]
 }
 
-/// Runs them; what fails again is told with its story.
+/// Runs them; of what fails again `TELL=1` tells the history.
 pub fn run(report: &Mutex<Report>) {
     let all = all();
     let worlds: Vec<(&str, usize, &Scenario)> = (all.iter())
-        .flat_map(|(story, worlds)| worlds.iter().enumerate().map(|(number, world)| (*story, number, world)))
+        .flat_map(|(about, worlds)| worlds.iter().enumerate().map(|(number, world)| (*about, number, world)))
         .collect();
     beside(0..worlds.len() as u64, |index| {
-        let Some((story, number, world)) = usize::try_from(index).ok().and_then(|index| worlds.get(index))
+        let Some((about, number, world)) = usize::try_from(index).ok().and_then(|index| worlds.get(index))
         else {
             return false;
         };
@@ -86,8 +116,11 @@ pub fn run(report: &Mutex<Report>) {
         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
         report.add(&outcome);
         if let Some(first) = outcome.report.violations.first() {
-            println!("regression ({story}, {number}): {first}");
-            report.failed.push((format!("regression: {story}, {number}"), first.to_string()));
+            println!("regression ({about}, {number}): {first}");
+            if env::var_os("TELL").is_some() {
+                outcome.hiabout.iter().for_each(|change| println!("{}", story::line(change)));
+            }
+            report.failed.push((format!("regression: {about}, {number}"), first.to_string()));
         }
         true
     });
@@ -119,7 +152,7 @@ fn paused_by_itself() -> Scenario {
     scenario
 }
 
-fn made_anew() -> Scenario {
+fn made_anew(deleted: u64, made: u64, version: &str) -> Scenario {
     let mut scenario = rollout(Version::Good);
     let Some(mut anew) = scenario.script.iter().find_map(|(_, deed)| match deed {
         Deed::Create(object) if object["kind"] == "ModelDeployment" => Some(object.clone()),
@@ -127,10 +160,11 @@ fn made_anew() -> Scenario {
     }) else {
         return scenario;
     };
-    anew["spec"]["model"]["version"] = "0.1.0".into();
-    scenario.script.pop();
-    scenario.script.push((Duration::from_secs(35), Deed::Delete(model_key("iris"))));
-    scenario.script.push((Duration::from_mins(1), Deed::Create(anew)));
+    anew["spec"]["model"]["version"] = version.into();
+    let (deleted, made) = (Duration::from_secs(deleted), Duration::from_secs(made));
+    scenario.script.retain(|(at, _)| *at < deleted);
+    scenario.script.push((deleted, Deed::Delete(model_key("iris"))));
+    scenario.script.push((made, Deed::Create(anew)));
     scenario
 }
 
@@ -216,6 +250,70 @@ fn routes_deleted() -> Vec<Scenario> {
     (6..14).map(|second| at(second * 1000)).collect()
 }
 
+/// "wine" gets a newer version while one of it is taken out, and "iris" has the next turn, which waits for an approval.
+fn waits() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let wine = Model { name: "wine", ..scenario.models[0].clone() };
+    scenario.splits[0].backends.push(("wine", 10));
+    scenario.splits[0].steps[1].approval = true;
+    let split = scenario.splits[0].object();
+    for (_, deed) in &mut scenario.script {
+        if let Deed::Create(object) = deed
+            && object["kind"] == "TrafficSplit"
+        {
+            *object = split.clone();
+        }
+    }
+    scenario.script.push((Duration::ZERO, Deed::Create(wine.object("1.0.0"))));
+    let version = |name: &str| Deed::Version(model_key("wine"), name.to_owned());
+    let abort = Deed::Verb { model: model_key("wine"), verb: "abort", about: About::Candidate, step: None };
+    for (second, deed) in [(40, version("1.1.0")), (53, abort), (54, version("1.2.0"))] {
+        scenario.script.push((Duration::from_secs(second), deed));
+    }
+    scenario.models.push(wine);
+    scenario
+}
+
+/// At every moment of a rollout, and before it; somebody deletes the route meanwhile.
+fn parked() -> Vec<Scenario> {
+    let at = |second: u64| {
+        let mut scenario = rollout(Version::Good);
+        let scale = |replicas: i64| Deed::Merge(model_key("iris"), json!({"spec": {"replicas": replicas}}));
+        let route = Deed::Delete(Key::new("HTTPRoute", NAMESPACE, "iris"));
+        for (after, deed) in [(0_u64, scale(0)), (8, route), (16, scale(2))] {
+            scenario.script.push((Duration::from_secs(second + after), deed));
+        }
+        scenario
+    };
+    (42..74).step_by(3).map(at).collect()
+}
+
+fn flaps() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    scenario.script.pop();
+    scenario.models[0].replicas = 4;
+    let first = scenario.models[0].object("0.0.0");
+    scenario.script[0].1 = Deed::Create(first);
+    scenario.versions.insert("0.0.0".to_owned(), Version::Flapping);
+    scenario
+}
+
+/// The leader hears nothing, and its standby begins anew.
+fn lease_deleted() -> Vec<Scenario> {
+    let at = |leader: usize| {
+        let (seconds, mut scenario) = (Duration::from_secs, rollout(Version::Good));
+        let fault = |id, what, replica, from, until| {
+            let (from, until) = (seconds(from), seconds(until));
+            Fault { id, what, replica: Some(replica), from, until, share: 1000 }
+        };
+        scenario.faults =
+            vec![fault(1, What::Kill, 1 - leader, 40, 48), fault(2, What::Deaf, leader, 46, 53)];
+        scenario.script.push((seconds(47), Deed::Delete(Key::new("Lease", LEASE.0, LEASE.1))));
+        scenario
+    };
+    vec![at(0), at(1)]
+}
+
 /// "flowers" yields to "iris", so "wine" is by itself.
 fn left_alone() -> Scenario {
     let mut scenario = rollout(Version::Good);
@@ -228,6 +326,103 @@ fn left_alone() -> Scenario {
     scenario.models.push(wine);
     scenario.splits.push(later);
     scenario
+}
+
+fn promoted_twice() -> Scenario {
+    let mut scenario = rollout(Version::NeverReady);
+    for second in [47, 52] {
+        let model = model_key("iris");
+        let deed = Deed::Verb { model, verb: "promote", about: About::Candidate, step: None };
+        scenario.script.push((Duration::from_secs(second), deed));
+    }
+    scenario
+}
+
+/// The other one had made it all.
+fn cut_off_since_before() -> Scenario {
+    let fault = |id, what, replica, from, until| {
+        let (from, until) = (Duration::from_millis(from), Duration::from_millis(until));
+        Fault { id, what, replica, from, until, share: 1000 }
+    };
+    let mut scenario = rollout(Version::Good);
+    scenario.script = vec![
+        (Duration::from_millis(786), scenario.script[0].1.clone()),
+        (Duration::from_millis(1387), scenario.script[1].1.clone()),
+    ];
+    scenario.faults = vec![
+        fault(1, What::Deaf, None, 200, 31_700),
+        fault(2, What::Stall, Some(0), 30_300, 53_600),
+        fault(3, What::Deaf, Some(1), 37_800, 66_600),
+        fault(4, What::Down, None, 50_000, 61_300),
+    ];
+    scenario
+}
+
+fn delivered_twice() -> Scenario {
+    let (from, until) = (Duration::ZERO, Duration::from_secs(80));
+    let twice = What::Twice(Duration::from_millis(2308));
+    Scenario {
+        faults: vec![Fault { id: 1, what: twice, replica: None, from, until, share: 1000 }],
+        ..rollout(Version::Good)
+    }
+}
+
+/// Whoever sent it has given up and done it again by then.
+fn delivered_late() -> Scenario {
+    let (from, until) = (Duration::ZERO, Duration::from_secs(80));
+    let late = What::Late(Duration::from_millis(9000));
+    Scenario {
+        faults: vec![Fault { id: 1, what: late, replica: None, from, until, share: 200 }],
+        ..rollout(Version::Good)
+    }
+}
+
+/// At every moment of the last step, somebody gives the candidate the first one's weight.
+fn written_over() -> Vec<Scenario> {
+    let at = |second| {
+        let mut scenario = rollout(Version::Good);
+        scenario.splits[0].steps[1].bake = 12;
+        let split = scenario.splits[0].object();
+        scenario.script[1].1 = Deed::Create(split);
+        let backend = |version, weight: i64| json!({"name": revision_of(&scenario.models[0], version), "port": 80, "weight": weight});
+        let rule = json!({"backendRefs": [backend("0.0.0", 8000), backend("0.1.0", 2000)]});
+        let less = Deed::Merge(Key::new("HTTPRoute", NAMESPACE, "iris"), json!({"spec": {"rules": [rule]}}));
+        scenario.script.push((Duration::from_secs(second), less));
+        scenario
+    };
+    (57..75).step_by(3).map(at).collect()
+}
+
+/// "iris" is the older one; either of the two is edited to name a model of the other. Then all models get new versions.
+fn yields_under_traffic() -> Vec<Scenario> {
+    let of = |older: bool, second: u64, end: u64| {
+        let mut scenario = rollout(Version::Good);
+        for (number, name) in ["wine", "digits"].into_iter().enumerate() {
+            let model = Model { name, ..scenario.models[0].clone() };
+            let version = |minor: usize| format!("{}.{minor}.0", number + 1);
+            scenario.script.push((Duration::ZERO, Deed::Create(model.object(&version(0)))));
+            let at = Duration::from_secs(54 - 9 * u64::try_from(number).unwrap_or(0));
+            scenario.script.push((at, Deed::Version(model_key(name), version(1))));
+            scenario.models.push(model);
+        }
+        let mut flowers = Split {
+            name: "flowers",
+            backends: vec![("wine", 10), ("digits", 10)],
+            ..scenario.splits[0].clone()
+        };
+        scenario.script.push((Duration::from_secs(2), Deed::Create(flowers.object())));
+        scenario.splits.push(flowers.clone());
+        let mut iris = scenario.splits[0].clone();
+        iris.backends.push(("wine", 10));
+        flowers.backends.push(("iris", 10));
+        let edited = if older { iris } else { flowers };
+        let more = json!({"spec": {"backends": edited.object()["spec"]["backends"]}});
+        scenario.script.push((Duration::from_secs(second), Deed::Merge(split_key(edited.name), more)));
+        scenario.script.push((Duration::from_secs(end), Deed::Delete(split_key("flowers"))));
+        scenario.quiet = Duration::from_secs(150);
+        scenario
+    };
+    vec![of(true, 40, 130), of(true, 53, 130), of(true, 60, 130), of(false, 40, 130), of(false, 53, 130)]
 }
 
 fn stalled() -> Scenario {

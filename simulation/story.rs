@@ -3,6 +3,7 @@
 use std::{
     fmt::Write,
     hash::{DefaultHasher, Hash, Hasher},
+    slice,
 };
 
 use seatrial::world::history::Change;
@@ -28,6 +29,21 @@ pub fn line(change: &Change) -> String {
         change.key.kind,
         change.key.name
     )
+}
+
+/// The first two changes in which two histories differ, as lines: where to look for what the seed does not decide.
+pub fn parting(one: &[Change], other: &[Change]) -> Option<(String, String)> {
+    let told = |change: Option<&Change>| {
+        change.map_or("nothing".to_owned(), |change| {
+            let after = change.after.as_ref().map(ToString::to_string);
+            format!("{}\n    {}", line(change), after.unwrap_or_default())
+        })
+    };
+    let first = (0..one.len().max(other.len())).find(|&at| match (one.get(at), other.get(at)) {
+        (Some(one), Some(other)) => hash(slice::from_ref(one)) != hash(slice::from_ref(other)),
+        _ => true,
+    })?;
+    Some((told(one.get(first)), told(other.get(first))))
 }
 
 /// A number for the whole history: two runs of one seed must agree on it.

@@ -174,7 +174,13 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
             .is_some_and(|s| s.value.as_ref().is_none_or(|d| d.replicas == Some(0)));
         // What a deleted model left is `left_behind`'s.
         let owned = |s: &Step<'_, '_, Deployment>| model.at(s.change.revision).is_some();
-        let cut = track.steps().any(|s| s.ours && s.after.is_none_or(|d| d.replicas == Some(0)) && owned(&s));
+        // What ended because its user wanted no pods comes back only once the operator has heard that he wants some.
+        let wanted = |s: &Step<'_, '_, Deployment>| {
+            least_asked(model, world.read_from(s.change), s.change.revision) > 0
+        };
+        let ends = |s: &Step<'_, '_, Deployment>| s.after.is_none_or(|d| d.replicas == Some(0));
+        let cut = track.steps().filter(|s| s.ours && s.change.at <= served.at && ends(s)).last();
+        let cut = cut.is_some_and(|s| owned(&s) && wanted(&s));
         out.armed();
         if alive && ours && cut {
             out.missed(

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use seatrial::api::v1alpha1::{Approval, Outcome, Phase, RevisionUse, RolloutRecord, VerdictWord};
+use seatrial::{
+    api::v1alpha1::{Approval, Outcome, Phase, RevisionUse, RolloutRecord, VerdictWord},
+    world::history::Key,
+};
 use serde_json::Value;
 
 use super::{
     findings::Findings,
     input::Quality,
     tracks::{Split, difference, millis},
-    trial::{Turn, did, turns},
+    trial::{ALL, Turn, did, turns},
     world::World,
 };
 
@@ -22,8 +25,9 @@ fn splits<'t>(world: &'t World<'_>, turn: &Turn<'_, '_>) -> Vec<&'t Split> {
     world.splits[key].during(world.read_from(turn.change), turn.change.revision).flatten().collect()
 }
 
-/// S9 (at the end). A step is passed only when the proxies all apply its weight, have done so for at least its `bake`, and
-/// have sent the candidate requests in that time; the record of that write has a `Pass` for every SLO; an approval that the step asks for stands in the record. A step without
+/// S9 (at the end). A step is passed only when the proxies all apply its weight, have done so for at least its `bake` in all
+/// (a weight that somebody else took away, or that moved because another backend came, is none while it is away), and have
+/// sent the candidate requests in that time; the record of that write has a `Pass` for every SLO; an approval that the step asks for stands in the record. A step without
 /// traffic lasts its `bake` from when it was taken. And a version that breaks an SLO clearly is never made stable unless
 /// somebody asked for it.
 pub fn s9_evidence(world: &World<'_>, out: &mut Findings) {
@@ -72,23 +76,48 @@ fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32) -> Option<String
     if let Some(slo) = open {
         return Some(format!("SLO {} is {:?}: {}", slo.name, slo.verdict, slo.message));
     }
-    let carried = world.carried.get(&(turn.key.namespace.as_str(), candidate.as_str()));
-    match carried.and_then(|c| c.agreed(at)) {
-        None => Some("its proxies do not agree on the weight".to_owned()),
-        Some((_, 0)) => Some("no proxy sends it anything".to_owned()),
-        Some((since, weight)) if at + BLUR < since + bake => Some(format!(
-            "weight {weight} is effective only since {:.3} s, its bake is {} s",
-            since.as_secs_f64(),
-            bake.as_secs()
-        )),
-        Some((since, _)) => {
-            let served = world.input.served.iter();
-            let mine = served.filter(|s| s.backend == *candidate && s.at > since && s.at <= at);
-            let requests: u64 = mine.map(|s| s.requests).sum();
-            (requests == 0 && !world.input.served.is_empty())
-                .then(|| format!("it had no request since {:.3} s", since.as_secs_f64()))
-        }
+    let since = taken(turn, |s| s.step.as_ref().is_some_and(|s| s.index == index));
+    if let Some(wrong) = not_held(world, turn, i64::from(step.weight.ppm()), since, bake) {
+        return Some(wrong);
     }
+    let served = world.input.served.iter();
+    let mine = served.filter(|s| s.backend == *candidate && s.at > since && s.at <= at);
+    let requests: u64 = mine.map(|s| s.requests).sum();
+    (requests == 0 && !world.input.served.is_empty())
+        .then(|| format!("it had no request since {:.3} s", since.as_secs_f64()))
+}
+
+/// The route that a trial is about: another may still send to one of its revisions.
+fn route_of(world: &World<'_>, turn: &Turn<'_, '_>) -> Option<Key> {
+    let (split, _) = world.split_of(turn.key, turn.change.revision)?;
+    Some(Key::new("HTTPRoute", &split.namespace, &split.name))
+}
+
+/// Why a candidate has not had its share for so long since then, or has it no more.
+fn not_held(
+    world: &World<'_>,
+    turn: &Turn<'_, '_>,
+    ppm: i64,
+    since: Duration,
+    length: Duration,
+) -> Option<String> {
+    let status = &turn.before.status;
+    let (route, candidate) = (route_of(world, turn)?, status.candidate_revision.as_deref()?);
+    let at = turn.change.at;
+    match world.routed.get(&(&route, candidate)).map_or(Some(0), |c| c.agreed(at)) {
+        None => return Some("its proxies do not agree on the weight".to_owned()),
+        Some(0) => return Some("no proxy sends it anything".to_owned()),
+        Some(_) => {}
+    }
+    let stable = status.stable_revision.as_deref().unwrap_or_default();
+    let held = world.held(&route, (candidate, stable), ppm, (since, at));
+    (held + BLUR < length).then(|| {
+        let (held, length) = (held.as_secs_f64(), length.as_secs());
+        format!(
+            "its weight was effective for {held:.3} s since {:.3} s, not for {length} s",
+            since.as_secs_f64()
+        )
+    })
 }
 
 /// The first change from which the state before `turn` has held without interruption.
@@ -186,19 +215,12 @@ fn wrong_target(world: &World<'_>, turn: &Turn<'_, '_>) -> Option<String> {
         return None;
     }
     let window = millis(specs.iter().map(|s| s.spec.strategy.canary.rollback_window.millis()).min()?);
-    let (namespace, at) = (turn.key.namespace.as_str(), turn.change.at);
-    if world.effective(namespace, old, at) > 0 {
+    let old_carries =
+        |route: &Key| world.routed.get(&(route, old)).is_some_and(|c| c.most(turn.change.at) > 0);
+    if route_of(world, turn).as_ref().is_some_and(old_carries) {
         return Some(format!("proxies still send to {old}"));
     }
-    match world.carried.get(&(namespace, stable.as_str())).and_then(|c| c.agreed(at)) {
-        None => Some("its proxies do not agree".to_owned()),
-        Some((since, _)) if at + BLUR < since + window => Some(format!(
-            "it has everything only since {:.3} s, the window is {} s",
-            since.as_secs_f64(),
-            window.as_secs()
-        )),
-        Some(_) => None,
-    }
+    not_held(world, turn, ALL, taken(turn, |s| s.phase == Phase::Watching), window)
 }
 
 fn never_rewritten(world: &World<'_>, out: &mut Findings) {

@@ -44,6 +44,8 @@ pub struct Request {
     pub code: Option<u16>,
     /// That answer reached the replica.
     pub told: bool,
+    /// The network delivered it once more: the replica did not send it again.
+    pub again: bool,
     /// The [`Change::revision`] that it became; `None`: it changed nothing.
     pub revision: Option<u64>,
 }

@@ -88,7 +88,10 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
     let quality = status.candidate_version.as_ref().or(model.spec.model.as_ref().map(|m| &m.version));
     let never = quality.and_then(|v| world.input.facts.versions.get(v));
     let ends = match status.phase {
-        Phase::Stable => status.latest_revision == status.stable_revision || held || is_busy(world, key),
+        Phase::Stable => {
+            let waits = held || is_busy(world, key) || model.spec.full_size() == 0;
+            status.latest_revision == status.stable_revision || waits
+        }
         Phase::RolledBack => rejected(&status.latest_revision),
         Phase::Paused => status.pause.is_some(),
         // Whoever is asked for no pods never begins to serve.
@@ -108,7 +111,9 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
     if !matches!(status.phase, Phase::Stable | Phase::RolledBack) {
         return None;
     }
-    wrong_objects(world, key, model, split)
+    // One that yields to an older one has no say: its model is by itself.
+    let accepted = split.filter(|(_, s)| s.status.conditions.iter().all(|c| c.reason != "Conflict"));
+    wrong_objects(world, key, model, accepted)
 }
 
 /// Whether another backend of the model's `TrafficSplit` has not ended its rollout (a pause may last for ever): one rolls at
@@ -199,7 +204,8 @@ pub fn l3_resumes(world: &World<'_>, out: &mut Findings) {
 
 /// L4. A healthy candidate finishes: in a calm world with requests, a good version is not rolled back for a breach, and is
 /// stable in the end if it is what the spec asks for (unless somebody aborted, paused or cancelled it, or its pods were
-/// lost: those have reasons of their own).
+/// lost: those have reasons of their own). Pods of this world end without a grace: what goes to those that a user or an
+/// autoscaler wanted no more is lost, and truly breaks the SLO of whoever serves then.
 pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
     let facts = &world.input.facts;
     let good = |version: &str| facts.versions.get(version).is_none_or(|q| *q == Quality::Good);
@@ -209,7 +215,11 @@ pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
             continue;
         };
         let breach = record.outcome == Outcome::RolledBack && record.reason == "Breach";
-        out.expect(!breach || !good(&record.version), turn.change, || {
+        let since = turn.change.at.saturating_sub(Duration::from_mins(2));
+        let sizes: Vec<i32> =
+            turn.track.during(since, turn.change.revision).flatten().map(|m| m.spec.full_size()).collect();
+        let shrunk = sizes.windows(2).any(|pair| pair[1] < pair[0]);
+        out.expect(!breach || shrunk || !good(&record.version), turn.change, || {
             format!("good version {} was rolled back: {}", record.version, record.message)
         });
     }
@@ -224,6 +234,8 @@ pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
             || is_refused(&model.status.conditions);
         let excused = model.status.pause.is_some()
             || held
+            // Whoever wants no pods can prove nothing with them.
+            || model.spec.full_size() == 0
             || is_busy(world, key)
             || model
                 .status

@@ -121,6 +121,7 @@ pub fn l6_fix_forward(world: &World<'_>, out: &mut Findings) {
                 || m.status.phase == Phase::RollingBack
                 || m.status.phase == Phase::RolledBack
                 || is_refused(&m.status.conditions)
+                || m.spec.full_size() == 0
         });
         let held = world
             .split_of(turn.key, u64::MAX)

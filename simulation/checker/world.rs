@@ -10,6 +10,7 @@ use seatrial::world::history::{Change, Key};
 use super::{
     input::{Input, Request, Span},
     tracks::{Deployment, Lease, Model, Route, Service, Split, Tracks, record},
+    trial::Share,
 };
 
 /// Everything that the invariants ask.
@@ -30,6 +31,8 @@ pub struct World<'a> {
     pub leases: Tracks<'a, Lease>,
     /// What the proxies carried, by namespace and backend.
     pub carried: BTreeMap<(&'a str, &'a str), Carried>,
+    /// The same for one route, by route and backend.
+    pub routed: BTreeMap<(&'a Key, &'a str), Carried>,
     requests: BTreeMap<u64, &'a Request>,
     /// Live reads of Deployments: who, and when they were sent.
     reads: BTreeMap<&'a str, Vec<Duration>>,
@@ -60,10 +63,19 @@ impl Carried {
         Some(self.steps[..end].get(last + 1).map_or(at, |(from, ..)| *from))
     }
 
-    /// Since when all proxies have applied the same weight, and which; `None`: they do not, or never did.
-    pub fn agreed(&self, at: Duration) -> Option<(Duration, i64)> {
-        let (since, most, least) = self.entry(at)?;
-        (most == least).then_some((since, most))
+    /// Notes what each proxy applies from a moment on.
+    fn note(&mut self, at: Duration, weights: &[i64]) {
+        let most = weights.iter().copied().max().unwrap_or(0);
+        let least = weights.iter().copied().min().unwrap_or(0);
+        if self.steps.last().is_none_or(|(_, m, l)| (*m, *l) != (most, least)) {
+            self.steps.push((at, most, least));
+        }
+    }
+
+    /// The weight that all proxies apply at a moment; `None`: they do not agree.
+    pub fn agreed(&self, at: Duration) -> Option<i64> {
+        let (_, most, least) = self.entry(at).unwrap_or_default();
+        (most == least).then_some(most)
     }
 }
 
@@ -76,6 +88,7 @@ impl<'a> World<'a> {
     /// Sorts a history.
     pub fn new(input: &'a Input) -> Self {
         let operators: BTreeSet<&str> = input.facts.operators.iter().map(String::as_str).collect();
+        let (carried, routed) = carried(input);
         let mut world = Self {
             input,
             models: Tracks::new(),
@@ -84,7 +97,8 @@ impl<'a> World<'a> {
             deployments: Tracks::new(),
             services: Tracks::new(),
             leases: Tracks::new(),
-            carried: carried(input),
+            carried,
+            routed,
             requests: input.requests.iter().filter_map(|r| Some((r.revision?, r))).collect(),
             reads: BTreeMap::new(),
         };
@@ -170,6 +184,28 @@ impl<'a> World<'a> {
         self.deployments.get(&Key::new("Deployment", namespace, revision))
     }
 
+    /// For how long, between two moments, all proxies gave a candidate at least its share (in parts per million) of what they
+    /// sent to it and to its stable revision together by a route.
+    pub fn held(
+        &self,
+        route: &Key,
+        (candidate, stable): (&str, &str),
+        ppm: i64,
+        (from, until): (Duration, Duration),
+    ) -> Duration {
+        let both = [candidate, stable].map(|name| self.routed.get(&(route, name)));
+        let times = both.iter().flatten().flat_map(|c| c.steps.iter().map(|(at, ..)| *at));
+        let mut times: Vec<Duration> =
+            times.filter(|at| *at > from && *at < until).chain([from, until]).collect();
+        times.sort_unstable();
+        let agreed = |at: Duration| {
+            let [candidate, stable] = both.map(|c| c.map_or(Some(0), |c| c.agreed(at)));
+            Some(Share { candidate: candidate?, whole: candidate? + stable? })
+        };
+        let holds = |at: Duration| agreed(at).is_some_and(|s| s.candidate > 0 && !s.is_below(ppm));
+        times.windows(2).filter(|pair| holds(pair[0])).map(|pair| pair[1].saturating_sub(pair[0])).sum()
+    }
+
     /// The most pods of a revision that were ready at one time between a moment and a change.
     pub fn most_ready(&self, namespace: &str, revision: &str, from: Duration, until: u64) -> i64 {
         let track = self.deployment(namespace, revision);
@@ -214,8 +250,11 @@ pub fn overlap(spans: &[Span], from: Duration, until: Duration) -> Duration {
 
 type Shares<'a> = BTreeMap<(&'a Key, usize), &'a [(String, i64)]>;
 
-fn carried(input: &Input) -> BTreeMap<(&str, &str), Carried> {
+/// What the proxies carried in all, and by each route.
+#[allow(clippy::type_complexity, reason = "two maps of the same")]
+fn carried(input: &Input) -> (BTreeMap<(&str, &str), Carried>, BTreeMap<(&Key, &str), Carried>) {
     let mut all: BTreeMap<(&str, &str), Carried> = BTreeMap::new();
+    let mut routed: BTreeMap<(&Key, &str), Carried> = BTreeMap::new();
     let proxies: BTreeSet<usize> = input.applied.iter().map(|a| a.proxy).collect();
     let mut now: Shares<'_> = BTreeMap::new();
     for applied in &input.applied {
@@ -225,19 +264,19 @@ fn carried(input: &Input) -> BTreeMap<(&str, &str), Carried> {
             before.iter().chain(&applied.shares).map(|(name, _)| name.as_str()).collect();
         let namespace = applied.route.namespace.as_str();
         for backend in touched {
-            let weight = |proxy: usize| -> i64 {
-                let mine = now.iter().filter(|((key, p), _)| *p == proxy && key.namespace == namespace);
+            let weight = |proxy: usize, of: &dyn Fn(&Key) -> bool| -> i64 {
+                let mine = now.iter().filter(|((key, p), _)| *p == proxy && of(key));
                 let all = mine.flat_map(|(_, shares)| *shares);
                 all.filter(|(name, _)| name == backend).map(|(_, weight)| *weight).sum()
             };
-            let weights: Vec<i64> = proxies.iter().map(|p| weight(*p)).collect();
-            let most = weights.iter().copied().max().unwrap_or(0);
-            let least = weights.iter().copied().min().unwrap_or(0);
-            let steps = &mut all.entry((namespace, backend)).or_default().steps;
-            if steps.last().is_none_or(|(_, m, l)| (*m, *l) != (most, least)) {
-                steps.push((applied.at, most, least));
-            }
+            let weights = |of: &dyn Fn(&Key) -> bool| -> Vec<i64> {
+                proxies.iter().map(|proxy| weight(*proxy, of)).collect()
+            };
+            let here = weights(&|key| key.namespace == namespace);
+            all.entry((namespace, backend)).or_default().note(applied.at, &here);
+            let here = weights(&|key| *key == applied.route);
+            routed.entry((&applied.route, backend)).or_default().note(applied.at, &here);
         }
     }
-    all
+    (all, routed)
 }

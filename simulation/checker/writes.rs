@@ -44,7 +44,7 @@ pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
         });
     }
     let mut refused: BTreeMap<(&str, &Key, &Option<String>), &Request> = BTreeMap::new();
-    for request in world.input.requests.iter().filter(|r| r.is_write()) {
+    for request in world.input.requests.iter().filter(|r| r.is_write() && !r.again) {
         let Some(key) = &request.key else { continue };
         let about = (request.who.as_str(), key, &request.subresource);
         if let (Some(before), Some(version)) = (refused.remove(&about), &request.resource_version) {

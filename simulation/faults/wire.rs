@@ -220,6 +220,7 @@ impl Wire {
             What::Twice(by) => {
                 let answer = self.send(&call, index);
                 let (wire, again) = (self.clone(), self.log(&call));
+                self.weather.amend(again, |request| request.again = true);
                 tokio::spawn(async move {
                     sleep(by).await;
                     drop(wire.send(&call, again));

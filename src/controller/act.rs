@@ -6,7 +6,7 @@ use k8s_openapi::{api::apps::v1::ControllerRevision, apimachinery::pkg::apis::me
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::NamespaceResourceScope,
+    core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -28,6 +28,10 @@ use crate::{
 
 /// Who applies: one field manager for everything.
 pub const MANAGER: &str = "seatrial";
+
+/// A version that no object ever has (etcd's first write is 2). An apply onto it makes what is not there; where something is,
+/// it is a conflict like any other.
+const NEVER: &str = "1";
 
 /// What came of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +60,8 @@ impl Controller {
                 }
                 Write::SplitStatus => self.write_split_status(client, found, plan).await?,
                 Write::Route(shares) => {
-                    let wrote = self.write_route(client, found, shares).await?;
+                    let keeps = !found.missing_gateways.is_empty();
+                    let wrote = self.write_route(client, found, shares, keeps).await?;
                     acted.routed |= wrote;
                     wrote
                 }
@@ -185,14 +190,21 @@ impl Controller {
             return Ok(false);
         }
         // Also a rise: one that is late would take back a larger one that came after it.
-        self.apply(client, &desired, live, &owner.uid, live.is_some(), |c| &mut c.deployments).await
+        self.apply(client, &desired, live, &owner.uid, true, |c| &mut c.deployments).await
     }
 
-    async fn write_route(&self, client: &Client, found: &Found, shares: &[Share]) -> Result<bool, Error> {
+    /// `keeps`: its parents, hosts and matches stay as they live.
+    pub(super) async fn write_route(
+        &self,
+        client: &Client,
+        found: &Found,
+        shares: &[Share],
+        keeps: bool,
+    ) -> Result<bool, Error> {
         let Some(split) = &found.split else { return Ok(false) };
         let Some(mut desired) = route::render(split, shares) else { return Ok(false) };
         let live = found.route.as_deref();
-        if let (Some(live), true) = (live, !found.missing_gateways.is_empty()) {
+        if let (Some(live), true) = (live, keeps) {
             keep_parents(&mut desired, live);
         }
         if live.is_some_and(|live| route::in_sync(live, &desired)) {
@@ -204,7 +216,7 @@ impl Controller {
         }
         let uid = split.uid().unwrap_or_default();
         // Every route write moves traffic: it goes only onto the version that was planned for.
-        self.apply(client, &desired, live, &uid, live.is_some(), |c| &mut c.routes).await
+        self.apply(client, &desired, live, &uid, true, |c| &mut c.routes).await
     }
 
     /// Whether an object says already all that we want, which is remembered under `wish`.
@@ -223,7 +235,8 @@ impl Controller {
         so
     }
 
-    /// Applies one object. A name that somebody else has is left alone. `guarded`: only onto the version that was read.
+    /// Applies one object. A name that somebody else has is left alone. `guarded`: only onto the version that was read; what
+    /// is made is made only while it is not there, so that a request that comes late changes nothing that came after it.
     async fn apply<K>(
         &self,
         client: &Client,
@@ -249,9 +262,16 @@ impl Controller {
                 body["metadata"]["uid"] = Value::from(live.uid());
                 body["metadata"]["resourceVersion"] = Value::from(live.resource_version());
             }
-        } else if self.is_foreign::<K>(&namespace, &name, owner).await? && !on(Mutant::ForeignAdopted) {
-            tracing::warn!(%kind, %namespace, %name, "the name is taken by an object that is not ours");
-            return Ok(false);
+        } else {
+            let there = self.metadata::<K>(&namespace, &name).await?;
+            let foreign = there.as_ref().is_some_and(|there| !is_owned(&there.metadata, owner));
+            if foreign && !on(Mutant::ForeignAdopted) {
+                tracing::warn!(%kind, %namespace, %name, "the name is taken by an object that is not ours");
+                return Ok(false);
+            }
+            if guarded || there.is_none() {
+                body["metadata"]["resourceVersion"] = Value::from(NEVER);
+            }
         }
         body["apiVersion"] = Value::from(K::api_version(&()).into_owned());
         body["kind"] = Value::from(kind.clone());
@@ -269,12 +289,17 @@ impl Controller {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
+        let live = self.metadata::<K>(namespace, name).await?;
+        Ok(live.is_some_and(|live| !is_owned(&live.metadata, owner)))
+    }
+
+    async fn metadata<K>(&self, namespace: &str, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
         let api: Api<K> = Api::namespaced(self.cx.api.reads.clone(), namespace);
-        let live = api
-            .get_metadata_opt(name)
-            .await
-            .map_err(Error::api(format!("read {} {namespace}/{name}", K::kind(&()))))?;
-        Ok(live.is_some_and(|live| !is_owned(live.meta(), owner)))
+        let action = || format!("read {} {namespace}/{name}", K::kind(&()));
+        api.get_metadata_opt(name).await.map_err(Error::api(action()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the watches have brought: one table a kind, in one order, with an index from models to their children.
+//! What the watches have brought: one table a kind, in one order, with an index from models to what belongs to them.
 //!
 //! kube's own store has neither an order nor an index; with ten thousand models a reconcile must not walk through all.
 
@@ -74,7 +74,9 @@ impl Resource for Gateway {
 #[derive(Debug)]
 pub struct Table<K> {
     objects: BTreeMap<Key, Arc<K>>,
-    /// Children by (namespace, model).
+    /// The models of a namespace that an object belongs to.
+    models: fn(&K) -> Vec<String>,
+    /// What belongs to a model, by (namespace, model).
     children: BTreeMap<Key, BTreeSet<String>>,
     /// Children without a model, by the uid of the `TrafficSplit` that keeps them.
     left: BTreeMap<String, BTreeSet<Key>>,
@@ -84,10 +86,18 @@ pub struct Table<K> {
     pub synced: bool,
 }
 
-impl<K> Default for Table<K> {
+impl<K: Resource> Default for Table<K> {
     fn default() -> Self {
+        Self::of(|object| object.labels().get(MODEL_LABEL).cloned().into_iter().collect())
+    }
+}
+
+impl<K> Table<K> {
+    /// A table of objects that belong to these models.
+    fn of(models: fn(&K) -> Vec<String>) -> Self {
         Self {
             objects: BTreeMap::new(),
+            models,
             children: BTreeMap::new(),
             left: BTreeMap::new(),
             filling: None,
@@ -107,7 +117,7 @@ impl<K: Resource> Table<K> {
         self.objects.values()
     }
 
-    /// The children of a model, in order of their names.
+    /// What belongs to a model, in order of names.
     pub fn of_model(&self, model: &Key) -> Vec<Arc<K>> {
         let names = self.children.get(model).into_iter().flatten();
         names.filter_map(|name| self.objects.get(&(model.0.clone(), name.clone())).cloned()).collect()
@@ -180,8 +190,8 @@ impl<K: Resource> Table<K> {
     fn insert(&mut self, object: Arc<K>) -> Option<Arc<K>> {
         let key = key(&*object);
         let old = self.remove(&key);
-        if let Some(model) = object.labels().get(MODEL_LABEL) {
-            self.children.entry((key.0.clone(), model.clone())).or_default().insert(key.1.clone());
+        for model in (self.models)(&object) {
+            self.children.entry((key.0.clone(), model)).or_default().insert(key.1.clone());
         }
         if let Some(split) = heir(object.meta()) {
             self.left.entry(split.uid.clone()).or_default().insert(key.clone());
@@ -192,8 +202,8 @@ impl<K: Resource> Table<K> {
 
     fn remove(&mut self, key: &Key) -> Option<Arc<K>> {
         let old = self.objects.remove(key)?;
-        if let Some(model) = old.labels().get(MODEL_LABEL) {
-            let model = (key.0.clone(), model.clone());
+        for model in (self.models)(&old) {
+            let model = (key.0.clone(), model);
             if let Some(names) = self.children.get_mut(&model) {
                 names.remove(&key.1);
                 if names.is_empty() {
@@ -234,7 +244,7 @@ pub fn splits(meta: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
 }
 
 /// Everything that is watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cache {
     /// `TrafficSplits`; a broken one does not disturb the others.
     pub splits: Table<Guard<TrafficSplit>>,
@@ -254,6 +264,21 @@ pub struct Cache {
     pub gateways: Table<Gateway>,
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            splits: Table::of(|split| names(split).map(str::to_owned).collect()),
+            models: Table::default(),
+            runtimes: Table::default(),
+            deployments: Table::default(),
+            services: Table::default(),
+            revisions: Table::default(),
+            routes: Table::default(),
+            gateways: Table::default(),
+        }
+    }
+}
+
 impl Cache {
     /// Every first list was complete: only now does "there is none" mean anything.
     pub fn synced(&self) -> bool {
@@ -269,14 +294,7 @@ impl Cache {
 
     /// The `TrafficSplits` of the namespace that name this model, the oldest first.
     pub fn claimants(&self, model: &Key) -> Vec<Arc<Guard<TrafficSplit>>> {
-        let mut all: Vec<_> = self
-            .splits
-            .objects
-            .range((model.0.clone(), String::new())..)
-            .take_while(|((namespace, _), _)| *namespace == model.0)
-            .map(|(_, split)| split.clone())
-            .filter(|split| names(split).any(|name| name == model.1))
-            .collect();
+        let mut all = self.splits.of_model(model);
         all.sort_by_key(|split| age(split));
         all
     }

@@ -201,6 +201,7 @@ mod tests {
                 missing_models: vec![],
                 missing_gateways: vec![],
                 left: Left::default(),
+                elsewhere: std::collections::BTreeSet::new(),
             };
             (wish(&found, &model, "iris-x", size), wish(&found, &model, "iris-y", size))
         };

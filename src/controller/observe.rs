@@ -48,6 +48,8 @@ pub struct Found {
     pub missing_gateways: Vec<String>,
     /// What deleted models have left.
     pub left: Left,
+    /// Revisions of the models that other routes send to.
+    pub elsewhere: BTreeSet<String>,
 }
 
 /// Objects of revisions whose model is gone, kept by the `TrafficSplit` that may still send to them.
@@ -91,6 +93,7 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         missing_models: vec![],
         missing_gateways: vec![],
         left: Left::default(),
+        elsewhere: BTreeSet::new(),
     };
     let split_uid = split.and_then(|s| s.uid()).unwrap_or_default();
     for key in models {
@@ -102,6 +105,7 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
             found.missing_models.push(key.1.clone());
         }
     }
+    found.elsewhere = sent_to_elsewhere(cache, &found, split.map(|split| split.name_any()).as_deref());
     if let Some(split) = split {
         found.left = Left {
             deployments: left(&cache.deployments, &split_uid, models, &found.models),
@@ -117,6 +121,27 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         }
     }
     found
+}
+
+/// Revisions of the unit's models that a route other than its own sends to: of a `TrafficSplit` that names such a model too,
+/// or still owns what runs of it.
+fn sent_to_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeSet<String> {
+    let running = || found.models.iter().flat_map(|model| &model.deployments);
+    let mut named = BTreeSet::new();
+    for model in &found.models {
+        named.extend(cache.claimants(&key(&*model.object)).iter().map(|split| key(&**split)));
+    }
+    for deployment in running() {
+        let namespace = deployment.namespace().unwrap_or_default();
+        named.extend(splits(deployment.meta()).map(|o| (namespace.clone(), o.name.clone())));
+    }
+    let others = named.iter().filter(|split| own != Some(split.1.as_str()));
+    let sent = others.filter_map(|split| cache.routes.get(split)).flat_map(|route| {
+        let sent = route::traffic(&route).filter(|backend| backend.weight > 0);
+        sent.map(|backend| backend.name.clone()).collect::<Vec<_>>()
+    });
+    let running: BTreeSet<String> = running().map(|deployment| deployment.name_any()).collect();
+    sent.filter(|name| running.contains(name)).collect()
 }
 
 fn find_model(
@@ -181,7 +206,7 @@ pub fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
 pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>) -> Observed {
     Observed {
         split: found.split.as_ref().map(|split| interpret_split(split, found, providers)),
-        models: found.models.iter().map(interpret_model).collect(),
+        models: found.models.iter().map(|model| interpret_model(model, &found.elsewhere)).collect(),
     }
 }
 
@@ -277,7 +302,7 @@ fn unresolved(found: &Found) -> Option<Refusal> {
     )
 }
 
-fn interpret_model(found: &FoundModel) -> Model {
+fn interpret_model(found: &FoundModel, elsewhere: &BTreeSet<String>) -> Model {
     let object = &found.object;
     let name = object.name_any();
     let status = object.status.clone().unwrap_or_default();
@@ -285,6 +310,7 @@ fn interpret_model(found: &FoundModel) -> Model {
         generation: object.metadata.generation.unwrap_or(0),
         latest: latest(&name, found),
         workloads: workloads(found),
+        elsewhere: elsewhere.clone(),
         service: service(&name, found),
         requests: requests::pending(object.annotations(), &status),
         spec: object.spec.clone(),

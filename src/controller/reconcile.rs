@@ -31,6 +31,7 @@ use crate::{
         observed::{Model, Observed},
         phase,
         plan::{self, Plan},
+        shares,
     },
 };
 
@@ -136,7 +137,7 @@ impl Controller {
         }
         let rival = self.cache().rival(&guard);
         if let Some((rival, model)) = rival {
-            let published = self.publish_conflict(&split, &rival, &model).await;
+            let published = self.give_way(&split, &rival, &model, &model_keys(&guard)).await;
             if published.is_err() {
                 self.doubted().insert(Unit::Split(key.clone()));
             }
@@ -145,6 +146,37 @@ impl Controller {
         let models = model_keys(&guard);
         let _held = self.lock(&models).await;
         self.run(Unit::Split(key.clone()), Some(&split), &models).await
+    }
+
+    /// An older `TrafficSplit` names one of the models: this one is refused as a whole, and models that only it names are by
+    /// themselves. Its route goes on as it is, but without the candidates that their units have taken out.
+    async fn give_way(
+        &self,
+        split: &Arc<TrafficSplit>,
+        rival: &str,
+        model: &str,
+        models: &[Key],
+    ) -> Result<Done, Error> {
+        let found = find(&self.cache(), &self.known, Some(split), models);
+        let observed = interpret(&found, &self.cx.providers);
+        if let Some(shares) = observed.split.as_ref().and_then(|s| shares::yielded(s, &observed.models)) {
+            self.write_route(&self.cx.api.rollback, &found, &shares, true).await?;
+        }
+        let done = self.publish_conflict(split, rival, model).await?;
+        if done.again {
+            for model in models {
+                self.queue.add(Unit::Model(model.clone()), tokio::time::Instant::now());
+            }
+        }
+        Ok(done)
+    }
+
+    /// What was decided about a model concerns the others that send to its revisions, too.
+    fn wake_claimants(&self, models: &[Key]) {
+        let cache = self.cache();
+        for split in models.iter().flat_map(|model| cache.claimants(model)) {
+            self.queue.add(Unit::Split(super::cache::key(&*split)), tokio::time::Instant::now());
+        }
     }
 
     async fn reconcile_model(&self, key: &Key) -> Result<Done, Error> {
@@ -196,6 +228,9 @@ impl Controller {
         let now = self.cx.clock.now();
         let answered = self.judge(&mut observed, models, provider, now);
         let mut plan = plan::plan(&observed, now);
+        if plan.confirm && split.is_none() && self.is_claimed_after_all(models).await? {
+            return Ok(Done::default());
+        }
         if plan.confirm {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
@@ -216,6 +251,9 @@ impl Controller {
             self.doubted().insert(unit);
         }
         let acted = acted?;
+        if acted.wrote && !found.elsewhere.is_empty() {
+            self.wake_claimants(models);
+        }
         Ok(Done { again: acted.wrote, next: plan.next })
     }
 

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::{Api, ResourceExt, api::ListParams};
 
 use super::{
     act::pruned,
+    cache::{Key, key},
     error::Error,
     guard::Guard,
-    observe::{Found, FoundModel, is_owned, ours},
+    observe::{Found, FoundModel, find, is_owned, ours},
+    queue::Unit,
     reconcile::Controller,
 };
 use crate::{
@@ -24,7 +26,7 @@ impl Controller {
     /// the news.
     pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
         let client = &self.cx.api.reads;
-        let mut live = found.clone();
+        let mut live = self.reread_absent(found).await?;
         let of_split = found.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
         if let Some(split) = &found.split {
             let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
@@ -49,6 +51,58 @@ impl Controller {
             self.reread_model(model, &of_split).await?;
         }
         Ok(live)
+    }
+
+    /// Whether a `TrafficSplit` names one of these models that seem to be by themselves. It is looked at at once then: a
+    /// trial is not to be cancelled because a watch has stalled.
+    pub async fn is_claimed_after_all(&self, models: &[Key]) -> Result<bool, Error> {
+        let Some((namespace, _)) = models.first() else { return Ok(false) };
+        let api: Api<Guard<TrafficSplit>> = Api::namespaced(self.cx.api.reads.clone(), namespace);
+        let list = api.list(&ListParams::default()).await;
+        let list = list.map_err(Error::api(format!("list TrafficSplits of {namespace}")))?;
+        let mut cache = self.cache_mut();
+        for split in list.items {
+            cache.splits.put(pruned(split));
+        }
+        let owner = models.iter().find_map(|model| cache.owner(model));
+        drop(cache);
+        if let Some(split) = &owner {
+            self.queue.add(Unit::Split(key(&**split)), tokio::time::Instant::now());
+        }
+        Ok(owner.is_some())
+    }
+
+    /// Models that seem to be gone, and what they seem to have left: it would be deleted. A watch that has stalled, or a
+    /// replica that was cut off since before a model was made, knows no better.
+    async fn reread_absent(&self, found: &Found) -> Result<Found, Error> {
+        let Some(split) = found.split.as_ref().filter(|_| !found.missing_models.is_empty()) else {
+            return Ok(found.clone());
+        };
+        let (client, namespace) = (self.cx.api.reads.clone(), split.namespace().unwrap_or_default());
+        let models: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
+        for name in &found.missing_models {
+            let action = || format!("read ModelDeployment {namespace}/{name}");
+            if let Some(model) = models.get_opt(name).await.map_err(Error::api(action()))? {
+                self.cache_mut().models.put(Guard::of(pruned(model)));
+            }
+        }
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+        for name in found.left.deployments.iter().map(|d| d.name_any()) {
+            let action = || format!("read Deployment {namespace}/{name}");
+            if let Some(live) = deployments.get_opt(&name).await.map_err(Error::api(action()))? {
+                self.cache_mut().deployments.put(pruned(live));
+            }
+        }
+        let services: Api<Service> = Api::namespaced(client, &namespace);
+        for name in found.left.services.iter().map(|s| s.name_any()) {
+            let action = || format!("read Service {namespace}/{name}");
+            if let Some(live) = services.get_opt(&name).await.map_err(Error::api(action()))? {
+                self.cache_mut().services.put(pruned(live));
+            }
+        }
+        let named =
+            split.spec.backends.iter().map(|b| (namespace.clone(), b.model_deployment_ref.name.clone()));
+        Ok(find(&self.cache(), &self.known, Some(split), &named.collect::<Vec<_>>()))
     }
 
     async fn reread_model(&self, model: &mut FoundModel, split: &str) -> Result<(), Error> {

@@ -66,12 +66,13 @@ async fn reconciles(controller: &Arc<Controller>) {
         controller.cx.metrics.leads(leads);
         tokio::select! {
             biased;
-            Some((unit, result)) = running.next() => finish(controller, &mut failures, unit, result),
+            // First: writes that end because a tenure did are woken in any order.
             changed = tenure.changed() => {
                 if changed.is_err() {
                     return;
                 }
             }
+            Some((unit, result)) = running.next() => finish(controller, &mut failures, unit, result),
             unit = controller.queue.next(), if leads && running.len() < AT_ONCE => {
                 running.push(one(controller, unit).boxed());
             }

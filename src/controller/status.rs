@@ -115,12 +115,13 @@ impl Controller {
         }
         status.observed_generation = generation;
         status.message = message;
-        if split.status.as_ref() != Some(&status) {
-            let metadata = guarded(split.meta());
-            let body = TrafficSplit { metadata, spec: split.spec.clone(), status: Some(status) };
-            self.replace_split(&self.cx.api.writes.clone(), body).await?;
+        if split.status.as_ref() == Some(&status) {
+            return Ok(Done::default());
         }
-        Ok(Done::default())
+        let metadata = guarded(split.meta());
+        let body = TrafficSplit { metadata, spec: split.spec.clone(), status: Some(status) };
+        let again = self.replace_split(&self.cx.api.writes.clone(), body).await?;
+        Ok(Done { again, next: None })
     }
 
     /// The epoch of this replica's tenure. Without one the fence refuses the write anyway.

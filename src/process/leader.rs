@@ -7,8 +7,9 @@
 //! earliest. In the five seconds between the two, writes already sent come to their end (`controller::lanes::ATTEMPT`).
 //!
 //! Two ways in which this is stricter than client-go: a Lease that is deleted while another replica holds it is not taken
-//! before that replica's time is up (except by a replica that starts just then and has never seen the Lease), and a tenure is
-//! handed out only after the caller has said above which epoch it must be.
+//! before that replica's time is up (nor by a replica that starts just then and has never seen the Lease, unless no object
+//! bears an epoch: nobody has ever led), and a tenure is handed out only after the caller has said above which epoch it must
+//! be.
 //! A replica that loses the Lease goes on as a standby; it does not exit.
 
 use std::{sync::Arc, time::Duration};
@@ -57,6 +58,10 @@ pub struct Contender {
     held: Option<Held>,
     /// The highest epoch that this process has held.
     highest: i64,
+    /// Since when there has been no Lease, as long as this process has seen none.
+    missing: Option<Instant>,
+    /// Whether nobody has ever led, once that was looked up because there is no Lease.
+    first: Option<bool>,
     asking: Option<BoxFuture<'static, Result<i64, kube::Error>>>,
 }
 
@@ -110,6 +115,8 @@ impl Contender {
             seen: None,
             held: None,
             highest: 0,
+            missing: None,
+            first: None,
             asking: None,
         }
     }
@@ -162,6 +169,9 @@ impl Contender {
                 Some(floor) = async { Some(asking?.await) } => {
                     self.asking = None;
                     self.heard(floor);
+                    if self.held.is_none() && self.first == Some(true) {
+                        return;
+                    }
                 }
                 () = sleep_until(next) => return,
             }
@@ -213,14 +223,21 @@ impl Contender {
             }
             (Some(lease), _) => self.seen = Some(Seen { lease, since: now, vanished: false }),
             (None, Some(seen)) if !seen.vanished => (seen.since, seen.vanished) = (now, true),
-            (None, _) => {}
+            (None, Some(_)) => {}
+            (None, None) => {
+                self.missing.get_or_insert(now);
+            }
         }
     }
 
     /// Whether the Lease as last seen is ours (also that of the same pod before a crash), nobody's, or has expired. Once it has
-    /// vanished, what it said counts no more: others may have led since, and only time tells that they do not.
+    /// vanished, what it said counts no more: others may have led since, and only time tells that they do not. One that was
+    /// never seen may have vanished a moment ago.
     fn may_claim(&self) -> bool {
-        let Some(seen) = &self.seen else { return true };
+        let Some(seen) = &self.seen else {
+            let waited = self.missing.is_some_and(|since| since + LEASE <= Instant::now());
+            return waited || self.first == Some(true);
+        };
         let own = match seen.holder() {
             _ if on(Mutant::LeaseStolen) => true,
             _ if seen.vanished => self.held.is_some(),
@@ -292,15 +309,16 @@ impl Contender {
         Ok(())
     }
 
-    /// Asks for the floor once the Lease is ours, and again with each round until it is told.
+    /// Asks for the floor once the Lease is ours, or when there is none, and again with each round until it is told.
     fn ask_for_floor(&mut self) {
-        match &self.held {
-            Some(held) if !held.cleared => {
-                if self.asking.is_none() {
-                    self.asking = Some((self.floor)());
-                }
-            }
-            _ => self.asking = None,
+        let asks = match &self.held {
+            Some(held) => !held.cleared,
+            None => self.seen.is_none() && self.missing.is_some() && self.first.is_none(),
+        };
+        if !asks {
+            self.asking = None;
+        } else if self.asking.is_none() {
+            self.asking = Some((self.floor)());
         }
     }
 
@@ -311,7 +329,7 @@ impl Contender {
                 held.cleared = true;
                 self.highest = held.tenure.epoch;
             }
-            (Ok(_), None) => {}
+            (Ok(floor), None) => self.first = Some(floor == 0),
             (Err(error), _) => {
                 tracing::warn!(%error, "cannot read the epochs in use: this replica holds the lease and does not write yet");
             }

@@ -264,6 +264,15 @@ async fn a_deleted_lease_goes_back_to_the_replica_that_leads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_finds_no_lease_waits_for_whoever_may_have_held_it() {
+    let (server, mut tasks, begun) = (Server::default(), JoinSet::new(), Instant::now());
+    let floor: Floor = Arc::new(|| Box::pin(std::future::ready(Ok(3))));
+    let mut a = Replica::start_above(&server, "a", &mut tasks, floor);
+    assert_eq!(a.tenure().await.epoch, 4);
+    assert!((LEASE..LEASE + RETRY * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_loses_a_conflict_does_not_lead() {
     let (server, mut tasks) = (Server::default(), JoinSet::new());
     // Both find nothing at the same moment, and both create.

@@ -31,6 +31,7 @@ pub fn apply(
     step: &Move,
     now: Timestamp,
 ) -> (ModelDeploymentStatus, Vec<Notice>) {
+    use Move::{Await, Decline, Promote, Retreat, Revert, Settle};
     let mut status = model.status.clone();
     let mut notices = vec![];
     let last_step = matches!((&status.step, canary), (Some(s), Some(c)) if s.index + 1 >= steps::count(c));
@@ -40,7 +41,7 @@ pub fn apply(
         outcome: status.rollback.as_ref().map(|r| r.outcome),
     };
     let Some(phase) = phase::after(status.phase, step, facts) else { return (status, notices) };
-    if let Move::Promote { .. } | Move::Retreat(_) | Move::Settle | Move::Revert | Move::Decline = step {
+    if let Promote { .. } | Retreat(_) | Settle | Revert | Await | Decline = step {
         end(&mut status, model, canary, step, now, &mut notices);
     } else {
         proceed(&mut status, model, canary, step, now, &mut notices);
@@ -70,6 +71,7 @@ fn proceed(
             }
         }
         Move::Begin { since } => begin(status, *since),
+        Move::Interrupt => status.step.iter_mut().for_each(|at| end_start(at, now)),
         Move::Advance => advance(status, canary, now, notices),
         Move::Skip => skip(status, canary, now, notices),
         Move::Reindex { index } => reindex(status, canary, *index, now, notices),
@@ -123,19 +125,14 @@ fn end(
         }
         Move::Settle => settle(status, canary, now, notices),
         Move::Revert => {
+            let why = "the spec asks for the stable revision again";
             if status.phase == Phase::Preparing {
-                remember(
-                    status,
-                    Outcome::Reverted,
-                    "SpecReverted",
-                    "the spec asks for the stable revision again",
-                    None,
-                    now,
-                );
+                remember(status, Outcome::Reverted, "SpecReverted", why, None, now);
             }
             clear(status);
-            notices.push(Notice::normal("Reverted", "the spec asks for the stable revision again"));
+            notices.push(Notice::normal("Reverted", why));
         }
+        Move::Await => clear(status),
         Move::Decline => {
             let revision = model.wanted().unwrap_or_default();
             notices.push(Notice::warning(

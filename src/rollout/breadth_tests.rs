@@ -155,6 +155,7 @@ impl World {
             service: self.service.clone().map_or(StableService::Absent, StableService::On),
             requests: requests::pending(&self.requests, &self.status),
             judgement: self.judgement(),
+            elsewhere: BTreeSet::new(),
             status: self.status.clone(),
         }
     }

@@ -46,6 +46,11 @@ impl Around<'_> {
         self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some() || s.route == Route::Taken)
     }
 
+    /// A new revision of `model` is not tried yet: something holds it, another backend rolls, or it is to have no pods.
+    fn waits(&self, model: &Model) -> bool {
+        self.busy || self.held() || model.is_parked()
+    }
+
     /// The data plane has taken over a route that names this revision: its first request finds it.
     fn is_known(&self, revision: &str) -> bool {
         let view = self.split.and_then(|s| s.route.live());
@@ -100,7 +105,7 @@ fn stable(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     let servable = !on(Mutant::BrokenStableBlocks)
         || model.status.stable_revision.as_deref().is_some_and(|s| model.workload(s).ready > 0);
-    (model.latest.is_ok() && !around.busy && !around.held() && servable).then_some(Move::Prepare)
+    (model.latest.is_ok() && !around.waits(model) && servable).then_some(Move::Prepare)
 }
 
 fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -109,7 +114,7 @@ fn rolled_back(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(Move::Revert);
     }
     let fresh = model.latest.is_ok() && !model.is_rejected(wanted);
-    (fresh && !around.busy && !around.held()).then_some(Move::Prepare)
+    fresh.then_some(if around.waits(model) { Move::Await } else { Move::Prepare })
 }
 
 fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -126,6 +131,9 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
             by_itself(model, around, candidate, wanted)
         };
     };
+    if model.is_parked() {
+        return Some(Move::Await);
+    }
     if wanted != candidate {
         return superseded_early(model, around);
     }
@@ -151,10 +159,19 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     match &model.judgement.observability {
         Observability::No(_) if step.unobservable_since.is_none() => Some(Move::Observable(false)),
         Observability::Yes if !around.held() && (around.is_known(candidate) || on(Mutant::EnterUnknown)) => {
-            Some(Move::Enter)
+            (!stable_starts(model, around, step)).then_some(Move::Enter)
         }
         _ => None,
     }
+}
+
+/// The model has no traffic yet, and no pod of its stable revision is ready: the rest would go to nobody. One that does not
+/// come back in time holds up no newer revision.
+fn stable_starts(model: &Model, around: &Around<'_>, step: &StepStatus) -> bool {
+    let live = around.split.and_then(|split| split.route.live());
+    let routed = live.is_some_and(|view| model.workloads.keys().any(|name| view.shares.contains_key(name)));
+    let down = model.status.stable_revision.as_deref().is_some_and(|name| model.workload(name).ready == 0);
+    !routed && down && !around.over(&step.since, model.spec.progress_deadline)
 }
 
 /// How much longer than the pods the gateway may take to hear of them.
@@ -185,6 +202,9 @@ fn superseded_early(model: &Model, around: &Around<'_>) -> Option<Move> {
 
 /// Without a `TrafficSplit`: Service `<name>` moves once the revision is ready at full size.
 fn by_itself(model: &Model, around: &Around<'_>, candidate: &str, wanted: &str) -> Option<Move> {
+    if model.is_parked() {
+        return Some(Move::Await);
+    }
     if wanted != candidate {
         return superseded_early(model, around);
     }
@@ -205,13 +225,23 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     if let Some(index) = steps::reindex(canary, step) {
         return Some(Move::Reindex { index });
     }
-    let Some(start) = step.starts.last().filter(|s| s.index == step.index) else {
-        return begin(model, around);
-    };
+    if let Some(interruption) = interrupted(step, around) {
+        return Some(interruption);
+    }
+    let Some(began) = steps::began(step) else { return begin(model, around) };
+    let effective = steps::effective(step);
+    if effective.is_none()
+        && let Some(begin) = begin(model, around)
+    {
+        return Some(begin);
+    }
     let rules = steps::get(canary, step.index)?;
     let no_traffic = step.weight == Percent::ZERO;
-    let baked =
-        if no_traffic { around.over(&start.since, rules.bake) } else { model.judgement.baked >= rules.bake };
+    let baked = if no_traffic {
+        effective.is_some_and(|start| around.over(&start.since, rules.bake))
+    } else {
+        model.judgement.baked >= rules.bake
+    };
     let baked = baked || on(Mutant::BakeIgnored);
     // Without traffic there is nothing to prove, but what follows must be measurable.
     let measurable = !matches!(model.judgement.observability, Observability::No(_));
@@ -222,7 +252,7 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
             || on(Mutant::ApprovalIgnored);
         return Some(if approved { Move::Advance } else { Move::Pause(PauseReason::ApprovalMissing) });
     }
-    let clock = if step.since.0 > start.since.0 { &step.since } else { &start.since };
+    let clock = if step.since.0 > began.since.0 { &step.since } else { &began.since };
     if !around.over(clock, rules.max_duration) || (no_traffic && !baked) {
         return None;
     }
@@ -241,7 +271,18 @@ fn begin(model: &Model, around: &Around<'_>) -> Option<Move> {
     let step = model.status.step.as_ref()?;
     let Effective::Settled { since } = around.effective else { return None };
     // Never before the step was taken: a route that says the right thing by chance proves nothing yet.
-    around.at_goal.then(|| Move::Begin { since: (*since).max(step.since.0) })
+    let earliest =
+        step.starts.last().and_then(|s| s.until.as_ref()).map_or(step.since.0, |u| u.0.max(step.since.0));
+    around.at_goal.then(|| Move::Begin { since: (*since).max(earliest) })
+}
+
+/// So many beginnings are remembered of the steps before and of interruptions; the present and all coming steps add one each.
+const BEGINNINGS: usize = 50;
+
+/// The route gives the candidate something else than its step by now.
+fn interrupted(step: &StepStatus, around: &Around<'_>) -> Option<Move> {
+    let interrupted = !around.at_goal && steps::effective(step).is_some();
+    (interrupted && step.starts.len() < BEGINNINGS).then_some(Move::Interrupt)
 }
 
 fn paused(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -250,6 +291,9 @@ fn paused(model: &Model, around: &Around<'_>) -> Option<Move> {
         && let Some(index) = steps::reindex(canary, step)
     {
         return Some(Move::Reindex { index });
+    }
+    if let Some(interruption) = interrupted(step, around) {
+        return Some(interruption);
     }
     match &model.status.pause {
         Some(Pause { reason: PauseReason::ApprovalMissing, .. }) => {
@@ -262,8 +306,10 @@ fn paused(model: &Model, around: &Around<'_>) -> Option<Move> {
 
 fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
     let (step, canary) = (model.status.step.as_ref()?, around.canary()?);
-    let begun = step.starts.last().is_some_and(|s| s.index == step.index);
-    if !begun {
+    if let Some(interruption) = interrupted(step, around) {
+        return Some(interruption);
+    }
+    if steps::began(step).is_none() {
         return begin(model, around);
     }
     let wanted = model.wanted()?;
@@ -271,6 +317,9 @@ fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
     if model.latest.is_ok() && Some(wanted) != model.status.candidate_revision.as_deref() {
         let left = Duration::from_millis((window.millis() - model.judgement.baked.millis()).max(0));
         return Some(Move::Promote { warm: Some(left), why: "a newer revision is waiting" });
+    }
+    if steps::effective(step).is_none() {
+        return begin(model, around);
     }
     let effective = around.at_goal && around.effective.is_settled();
     let baked = model.judgement.baked >= window || on(Mutant::WindowIgnored);

@@ -1,6 +1,6 @@
 //! What a plan is made from: one unit as it was read. Plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -85,6 +85,9 @@ pub struct Model {
     pub latest: Result<Latest, Refusal>,
     /// Its revisions that exist, by name.
     pub workloads: BTreeMap<String, Workload>,
+    /// Revisions (also of the unit's other models) that the route of another `TrafficSplit` sends to: one that yields to an
+    /// older one and so writes nothing, or that has let go of the model just now.
+    pub elsewhere: BTreeSet<String>,
     /// The revision that Service `<name>` selects.
     pub service: StableService,
     /// Requests by annotation that were not handled yet.
@@ -179,6 +182,12 @@ impl Model {
     #[must_use]
     pub fn is_rejected(&self, revision: &str) -> bool {
         self.status.rejected.iter().any(|r| r.revision == revision)
+    }
+
+    /// Its user wants no pods at all: nothing is tried until there may be some.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.spec.full_size() == 0
     }
 
     /// Full size, at least one: what a route to it needs.

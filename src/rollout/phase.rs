@@ -3,13 +3,13 @@
 //! | phase | means | leaves to |
 //! | --- | --- | --- |
 //! | Pending | nothing has ever served | ready and its route effective → Stable |
-//! | Stable | one revision serves, none is on trial | a latest revision that is neither stable nor rejected → Preparing; a rejected one → `RolledBack` |
-//! | Preparing | candidate starts and warms up at weight 0 | ready → Progressing; deadline, abort → `RollingBack`; newer → Preparing; spec set back → Stable |
+//! | Stable | one revision serves, none is on trial | a latest revision that is neither stable nor rejected, its turn → Preparing; a rejected one → `RolledBack` |
+//! | Preparing | candidate starts and warms up at weight 0 | ready → Progressing; deadline, abort → `RollingBack`; newer → Preparing; spec set back, scaled to 0 → Stable |
 //! | Progressing | candidate has its step's weight | step passed → next; last passed → Watching; breach, pods lost, weight not effective → `RollingBack` |
 //! | Paused | weight held, SLOs still judged | resume, approve → Progressing; breach, abort → `RollingBack` |
 //! | Watching | candidate at 100 %, the old revision warm | window over → Stable; breach → `RollingBack` |
 //! | `RollingBack` | stable at 100 % written; waiting until effective and drained | rejected → `RolledBack`; superseded, set back → Stable; withdrawn → Preparing |
-//! | `RolledBack` | stable serves, the latest revision is rejected | new revision, retry → Preparing; spec set back → Stable |
+//! | `RolledBack` | stable serves, the latest revision is rejected | new revision, retry → Preparing; spec set back, or not its turn yet → Stable |
 
 use crate::{
     api::v1alpha1::{Duration, Outcome, PauseReason, Percent, Phase, Rollback},
@@ -31,6 +31,9 @@ pub enum Move {
         /// From when it counts.
         since: Timestamp,
     },
+    /// The step's weight is effective no more (somebody else wrote the route, another backend came): what is measured until
+    /// it is again belongs to no step.
+    Interrupt,
     /// Progressing → Progressing at the next step, or Watching after the last.
     Advance,
     /// The user changed the steps: go on at this index, at the weight that is there already.
@@ -57,6 +60,8 @@ pub enum Move {
     Settle,
     /// Preparing or `RolledBack` → Stable: the spec asks for the stable revision again.
     Revert,
+    /// Preparing or `RolledBack` → Stable: the latest revision has to wait, for its turn or for pods at all.
+    Await,
     /// Stable → `RolledBack`: the spec asks for a rejected revision.
     Decline,
     /// Measurements went missing, or came back.
@@ -83,10 +88,13 @@ pub fn after(phase: Phase, step: &Move, facts: Facts) -> Option<Phase> {
     Some(match (phase, step) {
         (Pending, Move::Serve)
         | (Preparing | Watching, Move::Promote { .. })
-        | (Preparing | RolledBack, Move::Revert) => Stable,
+        | (Preparing | RolledBack, Move::Revert | Move::Await) => Stable,
         (Stable | Preparing | RolledBack, Move::Prepare) => Preparing,
         (Preparing, Move::Enter) => Progressing,
-        (Progressing | Watching | Paused, Move::Begin { .. } | Move::Observable(_) | Move::Shared(_))
+        (
+            Progressing | Watching | Paused,
+            Move::Begin { .. } | Move::Interrupt | Move::Observable(_) | Move::Shared(_),
+        )
         | (Preparing, Move::Observable(_))
         | (Progressing | Paused | Preparing, Move::Reindex { .. }) => phase,
         (Progressing, Move::Advance) => {

@@ -11,10 +11,10 @@ use super::{
     notice::Notice,
     observed::{Model, Observed, Route, Split, StableService},
     phase::{self, Move},
-    shares, sizes, split_summary, summary,
+    shares, sizes, split_summary, steps, summary,
 };
 use crate::{
-    api::v1alpha1::{Duration, ModelDeploymentStatus, Phase, TrafficSplitStatus},
+    api::v1alpha1::{Duration, ModelDeploymentStatus, Outcome, Phase, StepStart, TrafficSplitStatus},
     mutant::{Mutant, on},
     revision::NAME_TAKEN,
     route::{self, Effective, RouteView, Share},
@@ -156,7 +156,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .any(|s| s.weight > view.map_or(0, |v| v.shares.get(&s.revision).copied().unwrap_or(0)));
     // Somebody may have a route of that name, which the watch on our own does not show.
     let creates = split.is_some_and(|s| s.route == Route::Absent) && !route.is_empty();
-    let confirm = creates || raises || writes.iter().any(|w| is_reducing(w, observed)) || promotes(&decided);
+    let confirm =
+        creates || raises || writes.iter().any(|w| is_reducing(w, observed)) || ends_trial(&decided);
     let confirm = confirm && !on(Mutant::NoLiveRead);
     if on(Mutant::RouteBeforeRecord) {
         writes.sort_by_key(|write| !matches!(write, Write::Route(_)));
@@ -287,9 +288,14 @@ fn is_reducing(write: &Write, observed: &Observed) -> bool {
     }
 }
 
-fn promotes(decided: &[shares::Decided<'_>]) -> bool {
+/// A revision takes over, or a trial ends because no `TrafficSplit` names its model any more.
+fn ends_trial(decided: &[shares::Decided<'_>]) -> bool {
+    let cancelled =
+        |s: &ModelDeploymentStatus| s.rollback.as_ref().is_some_and(|r| r.outcome == Outcome::Cancelled);
     decided.iter().any(|(model, status)| {
-        model.status.stable_revision.is_some() && model.status.stable_revision != status.stable_revision
+        let promoted =
+            model.status.stable_revision.is_some() && model.status.stable_revision != status.stable_revision;
+        promoted || (cancelled(status) && !cancelled(&model.status))
     })
 }
 
@@ -347,10 +353,12 @@ fn next(
                 if let Some(since) = &step.shared_since {
                     after(since.0, split.spec.analysis.shared_breach_timeout);
                 }
-                if let Some(rules) = super::steps::get(canary, step.index) {
-                    let begun = step.starts.last().map_or(step.since.0, |s| s.since.0.max(step.since.0));
-                    after(begun, rules.max_duration);
-                    after(begun, rules.bake);
+                if let Some(rules) = steps::get(canary, step.index) {
+                    let since = |start: Option<&StepStart>| {
+                        start.map_or(step.since.0, |start| start.since.0.max(step.since.0))
+                    };
+                    after(since(steps::began(step)), rules.max_duration);
+                    after(since(steps::effective(step)), rules.bake);
                 }
             }
         }
@@ -365,7 +373,9 @@ fn next(
     // What is not ours is not watched: whether it has gone is looked at now and then.
     let no_name = |model: &Model| matches!(&model.latest, Err(refusal) if refusal.reason == NAME_TAKEN);
     let taken = observed.models.iter().any(|m| m.service == StableService::Taken || no_name(m));
-    if taken || split.is_some_and(|s| s.route == Route::Taken) {
+    // A route of another unit wakes that one.
+    let elsewhere = observed.models.iter().any(|m| !m.elsewhere.is_empty());
+    if taken || elsewhere || split.is_some_and(|s| s.route == Route::Taken) {
         due.extend(now.checked_add(RECHECK.signed()).ok());
     }
     due.extend(observed.models.iter().filter_map(|m| m.judgement.next));

@@ -150,7 +150,7 @@ pub fn answer(request: &Request, model: &Model, canary: Option<&Canary>, now: Ti
         }
         Verb::Resume => Answer::Refused(format!("the rollout is not paused, it is {:?}", status.phase)),
         Verb::Approve => approve(body, status, canary),
-        Verb::Promote | Verb::Retry => promote(status.phase, canary.is_some()),
+        Verb::Promote | Verb::Retry => promote(status, canary.is_some()),
     }
 }
 
@@ -203,8 +203,12 @@ fn approve(body: &Body, status: &ModelDeploymentStatus, canary: Option<&Canary>)
     Answer::Approved(wanted, format!("step {wanted} is approved"))
 }
 
-fn promote(phase: Phase, split: bool) -> Answer {
-    match phase {
+fn promote(status: &ModelDeploymentStatus, split: bool) -> Answer {
+    let has_all = status.step.as_ref().is_some_and(|step| steps::began(step).is_some());
+    match status.phase {
+        Phase::Watching if !has_all => Answer::Refused(
+            "the candidate gets all traffic once its pods are ready: ask again when it has it".to_owned(),
+        ),
         Phase::Watching => Answer::Move(
             Move::Promote { warm: None, why: "somebody asked to promote it" },
             "the watch ends and the candidate is stable".to_owned(),

@@ -42,6 +42,10 @@ pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
     if newer && !(status.phase == Phase::Watching && begun) && model.latest.is_ok() {
         return Some(superseded(around));
     }
+    if model.is_parked() {
+        let message = "replicas is 0: it starts again when there are more".to_owned();
+        return Some(Move::Retreat(rollback(Outcome::Withdrawn, "ScaledToZero", message, around.now)));
+    }
     pods_lost(model, around, candidate)
         .or_else(|| not_effective(model, around, step, begun))
         .or_else(|| unobservable(model, around, split, step))
@@ -164,7 +168,7 @@ pub(super) fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
 }
 
 pub(super) fn cancelled(around: &Around<'_>) -> Move {
-    let message = "its TrafficSplit was deleted in mid-trial".to_owned();
+    let message = "its TrafficSplit was deleted, or has yielded to an older one, in mid-trial".to_owned();
     Move::Retreat(rollback(Outcome::Cancelled, "TrafficSplitDeleted", message, around.now))
 }
 

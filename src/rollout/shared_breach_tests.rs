@@ -71,6 +71,7 @@ fn model(phase: &str, shared: bool, since: Option<i64>) -> Model {
         workloads: BTreeMap::new(),
         service: StableService::On("a".to_owned()),
         requests: vec![],
+        elsewhere: std::collections::BTreeSet::new(),
         judgement,
         status,
     }

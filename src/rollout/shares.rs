@@ -44,17 +44,46 @@ pub fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> 
 /// The live shares as they are: nobody can serve now (the only model was deleted and is made anew, say), and a route to
 /// nobody is no better than one to whoever served last. It changes once somebody is ready and known.
 fn kept(split: &Split, models: &[Decided<'_>], live: &BTreeMap<String, i32>) -> Vec<Share> {
-    let version = |revision: &str| {
-        let left = split.leftovers.iter().find(|left| left.revision == revision).map(|l| l.version.clone());
-        let of_models = models.iter().map(|(model, _)| model.version_of(revision));
-        left.or_else(|| of_models.into_iter().find(|version| !version.is_empty())).unwrap_or_default()
-    };
     let share = |(revision, weight): (&String, &i32)| Share {
         revision: revision.clone(),
-        version: version(revision),
+        version: version(split, models.iter().map(|(model, _)| *model), revision),
         weight: *weight,
     };
     live.iter().map(share).collect()
+}
+
+fn version<'a>(split: &Split, models: impl Iterator<Item = &'a Model>, revision: &str) -> String {
+    let left = split.leftovers.iter().find(|left| left.revision == revision).map(|l| l.version.clone());
+    let mut of_models = models.map(|model| model.version_of(revision));
+    left.or_else(|| of_models.find(|version| !version.is_empty())).unwrap_or_default()
+}
+
+/// The route of a `TrafficSplit` that yields to an older one, without candidates that are to have nothing any more: their
+/// weight goes to the stable revisions beside them, unless those have no pod that could take it. All that it names it goes
+/// on to name. `None`: there are none.
+#[must_use]
+pub fn yielded(split: &Split, models: &[Model]) -> Option<Vec<Share>> {
+    let view = split.route.live()?;
+    let mut weights: BTreeMap<&str, i32> = view.idle.iter().map(|name| (name.as_str(), 0)).collect();
+    weights.extend(view.shares.iter().map(|(name, weight)| (name.as_str(), *weight)));
+    let mut moved = false;
+    for model in models {
+        let (stable, candidate) = (&model.status.stable_revision, &model.status.candidate_revision);
+        let (Some(stable), Some(candidate)) = (stable, candidate) else { continue };
+        let weight = weights.get(candidate.as_str()).copied().unwrap_or(0);
+        let on_trial = phase::weight(model.status.phase, Percent::ALL, Percent::ALL) > Percent::ZERO;
+        if weight > 0 && !on_trial && model.workload(stable).ready > 0 {
+            weights.insert(candidate, 0);
+            *weights.entry(stable).or_default() += weight;
+            moved = true;
+        }
+    }
+    let share = |(revision, weight): (&str, i32)| Share {
+        revision: revision.to_owned(),
+        version: version(split, models.iter(), revision),
+        weight,
+    };
+    moved.then(|| weights.into_iter().map(share).collect())
 }
 
 /// Revisions that the route names without giving them traffic: a candidate that is about to get its first weight, and
@@ -81,7 +110,9 @@ pub fn idle(
                     named(&revision.name) || ready >= steps::replicas(canary, step, model.full_size())
                 }
                 RevisionUse::Candidate if status.phase == Phase::Pending => {
-                    ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady)
+                    // Once named it stays so: pods that come and go write no route each time.
+                    let ready = ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady);
+                    ready || named(&revision.name)
                 }
                 _ if on(Mutant::BreakBeforeMake) => false,
                 RevisionUse::Draining if sizes::is_drained(revision, Some(split), effective, now) => false,
@@ -108,20 +139,23 @@ fn live(split: &Split) -> BTreeMap<String, i32> {
 }
 
 /// What a model has to serve: the stable revision and the candidate by `weight`; the first revision by itself once it is
-/// ready and known to the data plane (or has traffic already); nothing for a model that cannot serve yet.
+/// ready and known to the data plane, or as long as it has all of the traffic already (`alone`); nothing for a model that
+/// cannot serve yet.
 fn portion(
     (model, status): &Decided<'_>,
     backend: i32,
     weight: Percent,
     live: &BTreeMap<String, i32>,
     known: &BTreeSet<String>,
+    alone: bool,
 ) -> Option<Portion> {
     let called = |revision: &str| (revision.to_owned(), model.version_of(revision));
     let Some(stable) = status.stable_revision.as_deref() else {
         let first = status.latest_revision.as_deref().filter(|_| status.phase == Phase::Pending)?;
         let enough = model.workload(first).ready >= model.full_size() || on(Mutant::FirstRouteBeforeReady);
-        let ready = enough && (known.contains(first) || on(Mutant::FirstRouteUnknown));
-        return (ready || live.contains_key(first)).then(|| Portion {
+        let has = live.contains_key(first);
+        let ready = enough && (has || known.contains(first) || on(Mutant::FirstRouteUnknown));
+        return (ready || (has && alone)).then(|| Portion {
             weight: backend,
             stable: called(first),
             candidate: None,
@@ -151,7 +185,13 @@ fn assemble<'a>(
         .iter()
         .filter_map(|backend| {
             let decided = models.iter().find(|(m, _)| m.name == backend.model_deployment_ref.name)?;
-            portion(decided, backend.weight.unwrap_or(1).max(1), weight_of(decided), live, known)
+            let (weight, (_, status)) = (backend.weight.unwrap_or(1).max(1), decided);
+            // A model that was deleted in mid-trial and made anew finds shares of two revisions.
+            let own = |name: &String| status.latest_revision.as_ref() == Some(name);
+            let other =
+                |name| models.iter().any(|(m, _)| m.name != decided.0.name && m.workloads.contains_key(name));
+            let alone = live.keys().all(|name| own(name) || other(name));
+            portion(decided, weight, weight_of(decided), live, known, alone)
         })
         .collect();
     route::shares(&portions)

@@ -40,9 +40,13 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
         .map(|name| {
             let workload = model.workload(&name);
             let old = model.status.revisions.iter().chain(&status.revisions).rfind(|r| r.name == name);
-            let in_route = live.is_some_and(|view| view.shares.contains_key(&name));
-            let warm_until = old.and_then(|r| r.warm_until.clone()).filter(|until| until.0 > around.now);
-            let used = used(status, &name, warm_until.is_some(), in_route || workload.desired > 0);
+            // Named without traffic too: it may have had some a moment ago, and proxies that do not know yet.
+            let in_route =
+                live.is_some_and(|view| view.shares.contains_key(&name) || view.idle.contains(&name));
+            let elsewhere = model.elsewhere.contains(&name);
+            let warm_until = warm_until(old, elsewhere, around.now);
+            let warm = elsewhere || warm_until.is_some();
+            let used = used(status, &name, warm, in_route || workload.desired > 0);
             let same = old.filter(|r| {
                 r.used == used && !(used == RevisionUse::Candidate && is_new_attempt(model, status))
             });
@@ -64,6 +68,18 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
     all.sort_by_key(|r| (r.used, std::cmp::Reverse(model.workload(&r.name).created), r.name.clone()));
     all.truncate(40);
     status.revisions = all;
+}
+
+/// What a route of another `TrafficSplit` sends to is warm without an end. Once it sends there no more, its proxies have to
+/// hear of that, and nobody tells us when the last one has.
+fn warm_until(old: Option<&RevisionStatus>, elsewhere: bool, now: Timestamp) -> Option<MicroTime> {
+    let old = old?;
+    match &old.warm_until {
+        None if old.used == RevisionUse::Warm && !elsewhere => {
+            now.checked_add(DRAIN.signed()).ok().map(MicroTime)
+        }
+        until => until.clone().filter(|until| until.0 > now),
+    }
 }
 
 fn is_new_attempt(model: &Model, status: &ModelDeploymentStatus) -> bool {
@@ -114,7 +130,7 @@ pub fn sizes(
                 RevisionUse::Warm if on(Mutant::WarmNotKept) => Some(0),
                 RevisionUse::Stable | RevisionUse::Warm => Some(full),
                 RevisionUse::Candidate => {
-                    let drained = is_drained(r, split, effective, now);
+                    let drained = !model.elsewhere.contains(&r.name) && is_drained(r, split, effective, now);
                     Some(candidate(model, status, split, present.desired, drained))
                 }
                 RevisionUse::Draining if is_drained(r, split, effective, now) => Some(0),
@@ -136,7 +152,7 @@ fn what_is_left(status: &ModelDeploymentStatus, full: i32) -> i32 {
 }
 
 /// The candidate's size: its step's; never less than it has while it may have traffic, or had it in an attempt before and is
-/// not drained yet.
+/// not drained yet. None where its user wants none.
 fn candidate(
     model: &Model,
     status: &ModelDeploymentStatus,
@@ -145,6 +161,9 @@ fn candidate(
     drained: bool,
 ) -> i32 {
     let full = model.spec.full_size();
+    if full == 0 {
+        return 0;
+    }
     match (status.phase, &status.step, split) {
         (Phase::Pending, ..) | (_, None, _) | (_, _, None) => {
             if status.phase == Phase::RollingBack {

@@ -1,6 +1,6 @@
 //! The schedule of a canary: which step comes next, what it needs, where an edited schedule goes on.
 
-use crate::api::v1alpha1::{Approval, Canary, Percent, Step, StepStatus};
+use crate::api::v1alpha1::{Approval, Canary, Percent, Step, StepStart, StepStatus};
 
 /// The judge's own default, and the shortest rollout that its published error rates and times are for.
 const LEAST_PLANNED_BLOCKS: u32 = 240;
@@ -82,6 +82,18 @@ pub fn reindex(canary: &Canary, status: &StepStatus) -> Option<i32> {
     let index = canary.steps.iter().position(|step| step.weight >= present).unwrap_or(canary.steps.len() - 1);
     let index = i32::try_from(index).unwrap_or(i32::MAX);
     (index != status.index).then_some(index)
+}
+
+/// When the weight of the present step was effective for the first time; `None` while it never was.
+#[must_use]
+pub fn began(status: &StepStatus) -> Option<&StepStart> {
+    status.starts.iter().rev().take_while(|start| start.index == status.index).last()
+}
+
+/// Since when the weight of the present step is effective without interruption; `None` while it is not.
+#[must_use]
+pub fn effective(status: &StepStatus) -> Option<&StepStart> {
+    status.starts.last().filter(|start| start.index == status.index && start.until.is_none())
 }
 
 /// The last weight of this rollout that was effective: what a pause holds.

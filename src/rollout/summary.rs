@@ -4,6 +4,7 @@ use super::{
     decide::Around,
     evidence::Observability,
     observed::{Model, StableService},
+    steps,
 };
 use crate::{
     api::{
@@ -239,7 +240,9 @@ fn waiting(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) -
         return None;
     }
     let latest = status.latest_revision.as_deref()?;
-    let why = held(around).or_else(|| around.busy.then(|| "another backend is rolling".to_owned()))?;
+    let parked = || model.is_parked().then(|| "replicas is 0".to_owned());
+    let busy = || around.busy.then(|| "another backend is rolling".to_owned());
+    let why = held(around).or_else(parked).or_else(busy)?;
     Some(format!("{latest} waits: {why}"))
 }
 
@@ -263,8 +266,7 @@ fn pods(model: &Model, revision: Option<&str>) -> String {
 
 fn progress(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>, candidate: &str) -> String {
     let Some(step) = &status.step else { return String::new() };
-    let begun = step.starts.last().is_some_and(|s| s.index == step.index);
-    let state = if begun {
+    let state = if steps::effective(step).is_some() {
         verdicts(status)
     } else {
         match around.effective {

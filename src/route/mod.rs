@@ -14,7 +14,7 @@ pub use http_route::{
     BackendRef, Filter, HTTPRoute, HTTPRouteSpec, HTTPRouteStatus, Header, HeaderModifier, Match, NamedMatch,
     ParentReference, ParentStatus, PathValue, Rule, RuleTimeouts,
 };
-pub use observe::{Acceptance, RouteView, observe};
+pub use observe::{Acceptance, RouteView, observe, traffic};
 pub use render::{in_sync, owner_reference, render};
 pub use shares::{Portion, Share, TOTAL, apportion, shares};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{HTTPRoute, ParentReference, ParentStatus, Rule, render::IDLE_HEADER};
+use super::{BackendRef, HTTPRoute, ParentReference, ParentStatus, Rule, render::IDLE_HEADER};
 use crate::{
     api::conditions::truncate,
     mutant::{Mutant, on},
@@ -52,8 +52,7 @@ pub fn observe(live: &HTTPRoute) -> RouteView {
     let generation = live.metadata.generation.unwrap_or(0);
     let awaited = if on(Mutant::StaleAcceptance) { 0 } else { generation };
     let mut shares = BTreeMap::new();
-    let is_idle = |rule: &&Rule| rule.matches.iter().flat_map(|m| &m.headers).any(|h| h.name == IDLE_HEADER);
-    for backend in live.spec.rules.iter().filter(|rule| !is_idle(rule)).flat_map(|rule| &rule.backend_refs) {
+    for backend in traffic(live) {
         let weight: &mut i32 = shares.entry(backend.name.clone()).or_default();
         *weight = weight.saturating_add(backend.weight);
     }
@@ -67,10 +66,19 @@ pub fn observe(live: &HTTPRoute) -> RouteView {
         [] => Acceptance::Pending { parent: "any parent".to_owned() },
         _ => Acceptance::Accepted,
     });
-    let idle =
-        live.spec.rules.iter().filter(is_idle).flat_map(|rule| &rule.backend_refs).map(|b| b.name.clone());
+    let idle = live.spec.rules.iter().filter(|rule| is_idle(rule));
+    let idle = idle.flat_map(|rule| &rule.backend_refs).map(|b| b.name.clone());
     let uid = live.metadata.uid.clone().unwrap_or_default();
     RouteView { uid, generation, shares, idle: idle.collect(), acceptance }
+}
+
+/// What a route sends traffic to.
+pub fn traffic(live: &HTTPRoute) -> impl Iterator<Item = &BackendRef> {
+    live.spec.rules.iter().filter(|rule| !is_idle(rule)).flat_map(|rule| &rule.backend_refs)
+}
+
+fn is_idle(rule: &Rule) -> bool {
+    rule.matches.iter().flat_map(|m| &m.headers).any(|h| h.name == IDLE_HEADER)
 }
 
 /// All controllers that report on this parent must agree, and at least one must report.

@@ -135,9 +135,9 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub approvals: Vec<i32>,
-    /// When each step's weight became effective: what a lost judgement is rebuilt from.
+    /// When each step's weight became effective, also again after something else was: what a lost judgement is rebuilt from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 51))]
+    #[schemars(length(max = 101))]
     pub starts: Vec<StepStart>,
 }
 
@@ -149,7 +149,7 @@ pub struct StepStart {
     pub index: i32,
     /// From when its weight was effective.
     pub since: MicroTime,
-    /// Until when; absent for the present step.
+    /// Until when; absent while it is effective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<MicroTime>,
 }
@@ -207,7 +207,7 @@ pub enum Outcome {
     Reverted,
     /// Taken out without rejection; it starts again.
     Withdrawn,
-    /// Its `TrafficSplit` was deleted in mid-trial.
+    /// Its `TrafficSplit` was deleted, or has yielded to an older one, in mid-trial.
     Cancelled,
 }
 
@@ -305,7 +305,8 @@ pub enum RevisionUse {
     Stable,
     /// On trial.
     Candidate,
-    /// Was stable; kept at full size for a rollback.
+    /// Kept at full size: it was stable, and a rollback may need it; or the route of a `TrafficSplit` that yields to an
+    /// older one sends to it.
     Warm,
     /// Lost its traffic; ends once that is effective and drained.
     Draining,

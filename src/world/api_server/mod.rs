@@ -223,7 +223,7 @@ impl ApiServer {
         } else {
             store.absent.insert(kind.to_owned());
             if let Some(objects) = store.kinds.get(kind) {
-                objects.news.send_modify(|_| {});
+                objects.news.notify_waiters();
             }
         }
     }

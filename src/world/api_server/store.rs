@@ -9,7 +9,7 @@ use std::{
 use axum::body::Bytes;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{
     kind::Kind,
@@ -141,8 +141,9 @@ pub(super) struct Objects {
     pub live: BTreeMap<(String, String), Arc<Version>>,
     /// All that happened to them, in order.
     pub log: Vec<Arc<Event>>,
-    /// Tells of the newest entry.
-    pub news: watch::Sender<u64>,
+    /// Tells of new entries: watchers hear of them in the order in which they began to wait (in a `watch` channel of tokio's
+    /// that is left to chance, and no seed decides it).
+    pub news: Arc<Notify>,
 }
 
 /// All that an API server knows.
@@ -255,7 +256,7 @@ impl Store {
         let event =
             Event { revision, namespace, before, object: version.clone(), gone, line: OnceLock::new() };
         objects.log.push(Arc::new(event));
-        objects.news.send_replace(revision);
+        objects.news.notify_waiters();
         version
     }
 

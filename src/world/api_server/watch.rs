@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use futures::stream;
 use serde_json::json;
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -54,7 +54,7 @@ pub(super) fn watch(
     let lasts = query.number("timeoutSeconds").filter(|s| *s > 0).map_or(LASTS, Duration::from_secs);
     let now = Instant::now();
     let revision = locked.revision;
-    let news = locked.kinds.entry(target.kind.name.to_owned()).or_default().news.subscribe();
+    let news = locked.kinds.entry(target.kind.name.to_owned()).or_default().news.clone();
     let mut watcher = Watcher {
         store: store.clone(),
         kind: target.kind,
@@ -83,7 +83,7 @@ struct Watcher {
     partial: bool,
     /// Everything up to here was told.
     seen: u64,
-    news: watch::Receiver<u64>,
+    news: Arc<Notify>,
     ends: Instant,
     bookmark: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -126,6 +126,9 @@ impl Watcher {
                 let ready = std::mem::take(&mut self.ready);
                 return Some((Ok(Bytes::from(ready)), self));
             }
+            // It hears of everything that is written from here on.
+            let news = self.news.clone();
+            let mut news = pin!(news.notified());
             if !self.gather() || Instant::now() >= self.ends {
                 return None;
             }
@@ -139,7 +142,7 @@ impl Watcher {
             }
             tokio::select! {
                 biased;
-                changed = self.news.changed() => changed.ok()?,
+                () = &mut news => {}
                 () = alarm => {}
             }
         }
@@ -147,7 +150,6 @@ impl Watcher {
 
     /// Fetches what is new. `false`: the kind is not served any more.
     fn gather(&mut self) -> bool {
-        self.news.mark_unchanged();
         let store = self.store.clone();
         let store = store.lock().unwrap_or_else(PoisonError::into_inner);
         if store.absent.contains(self.kind.name) {
