@@ -31,6 +31,7 @@ pub fn apply(
     step: &Move,
     now: Timestamp,
 ) -> (ModelDeploymentStatus, Vec<Notice>) {
+    use Move::{Await, Decline, Promote, Retreat, Revert, Settle};
     let mut status = model.status.clone();
     let mut notices = vec![];
     let last_step = matches!((&status.step, canary), (Some(s), Some(c)) if s.index + 1 >= steps::count(c));
@@ -40,7 +41,6 @@ pub fn apply(
         outcome: status.rollback.as_ref().map(|r| r.outcome),
     };
     let Some(phase) = phase::after(status.phase, step, facts) else { return (status, notices) };
-    use Move::{Await, Decline, Promote, Retreat, Revert, Settle};
     if let Promote { .. } | Retreat(_) | Settle | Revert | Await | Decline = step {
         end(&mut status, model, canary, step, now, &mut notices);
     } else {
