@@ -1,0 +1,135 @@
+//! Worlds in which several write to the same objects: requests that come late or twice, replicas that know too little,
+//! people who write over ours, `TrafficSplits` that name each other's models.
+
+use std::time::Duration;
+
+use seatrial::world::{
+    history::Key,
+    plant::user::{About, Deed},
+};
+use serde_json::json;
+
+use crate::{
+    draw::revision_of,
+    faults::{Fault, What},
+    objects::{Model, NAMESPACE, Split},
+    plans::bases::rollout,
+    scenario::{Scenario, Version, model_key, split_key},
+};
+
+/// As [`super::all`].
+pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
+    vec![
+        (
+            "a request to make a route that came once more, later, took the route back to its first weights",
+            vec![delivered_twice(), delivered_late()],
+        ),
+        ("time with somebody else's smaller weight counted as the step's", written_over()),
+        (
+            "the pods that a TrafficSplit sent to ended while it yielded to an older one that was edited",
+            yields_under_traffic(),
+        ),
+        ("a version promoted twice got everything before one of its pods was ready", vec![promoted_twice()]),
+        (
+            "a replica that was cut off while a model was made took it for deleted, and ended its pods",
+            vec![cut_off_since_before()],
+        ),
+    ]
+}
+
+fn promoted_twice() -> Scenario {
+    let mut scenario = rollout(Version::NeverReady);
+    for second in [47, 52] {
+        let model = model_key("iris");
+        let deed = Deed::Verb { model, verb: "promote", about: About::Candidate, step: None };
+        scenario.script.push((Duration::from_secs(second), deed));
+    }
+    scenario
+}
+
+/// The other one had made it all.
+fn cut_off_since_before() -> Scenario {
+    let fault = |id, what, replica, from, until| {
+        let (from, until) = (Duration::from_millis(from), Duration::from_millis(until));
+        Fault { id, what, replica, from, until, share: 1000 }
+    };
+    let mut scenario = rollout(Version::Good);
+    scenario.script = vec![
+        (Duration::from_millis(786), scenario.script[0].1.clone()),
+        (Duration::from_millis(1387), scenario.script[1].1.clone()),
+    ];
+    scenario.faults = vec![
+        fault(1, What::Deaf, None, 200, 31_700),
+        fault(2, What::Stall, Some(0), 30_300, 53_600),
+        fault(3, What::Deaf, Some(1), 37_800, 66_600),
+        fault(4, What::Down, None, 50_000, 61_300),
+    ];
+    scenario
+}
+
+fn delivered_twice() -> Scenario {
+    let (from, until) = (Duration::ZERO, Duration::from_secs(80));
+    let twice = What::Twice(Duration::from_millis(2308));
+    Scenario {
+        faults: vec![Fault { id: 1, what: twice, replica: None, from, until, share: 1000 }],
+        ..rollout(Version::Good)
+    }
+}
+
+/// Whoever sent it has given up and done it again by then.
+fn delivered_late() -> Scenario {
+    let (from, until) = (Duration::ZERO, Duration::from_secs(80));
+    let late = What::Late(Duration::from_secs(9));
+    Scenario {
+        faults: vec![Fault { id: 1, what: late, replica: None, from, until, share: 200 }],
+        ..rollout(Version::Good)
+    }
+}
+
+/// At every moment of the last step, somebody gives the candidate the first one's weight.
+fn written_over() -> Vec<Scenario> {
+    let at = |second| {
+        let mut scenario = rollout(Version::Good);
+        scenario.splits[0].steps[1].bake = 12;
+        let split = scenario.splits[0].object();
+        scenario.script[1].1 = Deed::Create(split);
+        let backend = |version, weight: i64| json!({"name": revision_of(&scenario.models[0], version), "port": 80, "weight": weight});
+        let rule = json!({"backendRefs": [backend("0.0.0", 8000), backend("0.1.0", 2000)]});
+        let less = Deed::Merge(Key::new("HTTPRoute", NAMESPACE, "iris"), json!({"spec": {"rules": [rule]}}));
+        scenario.script.push((Duration::from_secs(second), less));
+        scenario
+    };
+    (57..75).step_by(3).map(at).collect()
+}
+
+/// "iris" is the older one; either of the two is edited to name a model of the other. Then all models get new versions.
+fn yields_under_traffic() -> Vec<Scenario> {
+    let of = |older: bool, second: u64, end: u64| {
+        let mut scenario = rollout(Version::Good);
+        for (number, name) in ["wine", "digits"].into_iter().enumerate() {
+            let model = Model { name, ..scenario.models[0].clone() };
+            let version = |minor: usize| format!("{}.{minor}.0", number + 1);
+            scenario.script.push((Duration::ZERO, Deed::Create(model.object(&version(0)))));
+            let at = Duration::from_secs(54 - 9 * u64::try_from(number).unwrap_or(0));
+            scenario.script.push((at, Deed::Version(model_key(name), version(1))));
+            scenario.models.push(model);
+        }
+        let mut flowers = Split {
+            name: "flowers",
+            backends: vec![("wine", 10), ("digits", 10)],
+            ..scenario.splits[0].clone()
+        };
+        scenario.script.push((Duration::from_secs(2), Deed::Create(flowers.object())));
+        scenario.splits.push(flowers.clone());
+        let mut iris = scenario.splits[0].clone();
+        iris.backends.push(("wine", 10));
+        flowers.backends.push(("iris", 10));
+        let edited = if older { iris } else { flowers };
+        let more = json!({"spec": {"backends": edited.object()["spec"]["backends"]}});
+        scenario.script.push((Duration::from_secs(second), Deed::Merge(split_key(edited.name), more)));
+        scenario.script.push((Duration::from_secs(end), Deed::Delete(split_key("flowers"))));
+        scenario.quiet = Duration::from_secs(150);
+        scenario
+    };
+    vec![of(true, 40, 130), of(true, 53, 130), of(true, 60, 130), of(false, 40, 130), of(false, 53, 130)]
+}
