@@ -17,9 +17,8 @@ const TRAFFIC_SPLITS: usize = 10_000;
 fn block(index: i64) -> Block {
     let bad = if index % 7 == 0 { 1.0 } else { 0.0 };
     let (candidate, stable) = (Counts::exact(bad, 150.0), Counts::exact(2.0 * bad, 1350.0));
-    let further = [0.5, 0.1, 0.01].map(|share| {
-        Some((Counts::exact((150.0 * share).floor(), 150.0), Counts::exact(1350.0 * share, 1350.0)))
-    });
+    let further = [0.5, 0.1, 0.01]
+        .map(|share| Some((Counts::exact(150.0 * share, 150.0), Counts::exact(1350.0 * share, 1350.0))));
     let (candidate, stable) = (Some(candidate), Some(stable));
     Block { index, step: Some(0), candidate, stable, further, ..Block::default() }
 }
