@@ -196,7 +196,7 @@ impl SloJudge {
         let (objective, blame) = (self.objective.trimmed(), self.blame.trimmed());
         // The past's own uncertainty has used up a part of alpha.
         let part = if self.settings.past_limit.is_some() { (1.0 - PAST_PART).ln() } else { 0.0 };
-        let guard = self.everywhere(self.guard.trimmed(), |slowness| slowness.log_e().0) + part;
+        let guard = self.everywhere(self.guard.trimmed(), Slowness::trimmed) + part;
         let (health, likeness) = (self.health.log_e(), self.likeness.log_e());
         let mut evidence = Evidence { objective, guard, blame, health, likeness, combined: 0.0 };
         let own = self.own_breach(&evidence);
@@ -207,19 +207,21 @@ impl SloJudge {
 
     /// The evidence on all blocks.
     pub fn untrimmed(&self) -> Untrimmed {
-        let guard = self.everywhere(self.guard.raw(), |slowness| slowness.log_e().1);
+        let guard = self.everywhere(self.guard.raw(), Slowness::raw);
         Untrimmed { objective: self.objective.raw(), guard, blame: self.blame.raw() }
     }
 
     /// The average of the comparison at the objective's limit and at the further ones.
     fn everywhere(&self, at_objective: f64, of: fn(&Slowness) -> f64) -> f64 {
-        log_mean_exp(std::iter::once(at_objective).chain(self.further.iter().map(of)))
+        // Each once: the mean looks at its terms three times.
+        let all: Vec<f64> = std::iter::once(at_objective).chain(self.further.iter().map(of)).collect();
+        log_mean_exp(all.into_iter())
     }
 
     /// Where the candidate is slower than stable, if that speaks louder than what is beyond the objective's limit.
     fn slower(&self) -> Option<Slower> {
-        let loudest = self.further.iter().max_by(|a, b| a.log_e().0.total_cmp(&b.log_e().0))?;
-        loudest.slower().filter(|_| loudest.log_e().0 > self.guard.trimmed())
+        let loudest = self.further.iter().max_by(|a, b| a.trimmed().total_cmp(&b.trimmed()))?;
+        loudest.slower().filter(|_| loudest.trimmed() > self.guard.trimmed())
     }
 
     /// Evidence that the objective is broken and that it is the candidate's doing.

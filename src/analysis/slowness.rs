@@ -94,9 +94,14 @@ impl Slowness {
         }));
     }
 
-    /// `ln e` without the most incriminating blocks, and on all.
-    pub fn log_e(&self) -> (f64, f64) {
-        (self.evidence.trimmed(), self.evidence.raw())
+    /// `ln e` without the most incriminating blocks.
+    pub fn trimmed(&self) -> f64 {
+        self.evidence.trimmed()
+    }
+
+    /// `ln e` on all blocks.
+    pub fn raw(&self) -> f64 {
+        self.evidence.raw()
     }
 
     /// What a person is told; `None` before both arms had requests.

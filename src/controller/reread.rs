@@ -1,13 +1,14 @@
 //! A unit read live, before anything of it is taken away.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams, core::NamespaceResourceScope};
+use serde::de::DeserializeOwned;
 
 use super::{
     act::pruned,
-    cache::{Key, key},
+    cache::{Key, key, model_keys},
     error::Error,
     guard::Guard,
     observe::{Found, FoundModel, find, is_owned, ours},
@@ -34,12 +35,7 @@ impl Controller {
             let action = || format!("read TrafficSplit {namespace}/{name}");
             let split = Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?));
             self.cache_mut().splits.put(Guard(Ok(split.clone())));
-            let routes: Api<HTTPRoute> = Api::namespaced(client.clone(), &namespace);
-            let route = routes
-                .get_opt(&name)
-                .await
-                .map_err(Error::api(format!("read HTTPRoute {namespace}/{name}")))?
-                .map(pruned);
+            let route = live_object::<HTTPRoute>(client, &namespace, &name).await?;
             // Somebody's route of the same name is not watched: in the cache it would stay for ever.
             let uid = split.uid().unwrap_or_default();
             if let Some(route) = route.as_ref().filter(|route| is_owned(&route.metadata, &uid)) {
@@ -78,31 +74,24 @@ impl Controller {
         let Some(split) = found.split.as_ref().filter(|_| !found.missing_models.is_empty()) else {
             return Ok(found.clone());
         };
-        let (client, namespace) = (self.cx.api.reads.clone(), split.namespace().unwrap_or_default());
-        let models: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
+        let (client, namespace) = (&self.cx.api.reads, split.namespace().unwrap_or_default());
         for name in &found.missing_models {
-            let action = || format!("read ModelDeployment {namespace}/{name}");
-            if let Some(model) = models.get_opt(name).await.map_err(Error::api(action()))? {
-                self.cache_mut().models.put(Guard::of(pruned(model)));
+            if let Some(live) = live_object::<ModelDeployment>(client, &namespace, name).await? {
+                self.cache_mut().models.put(Guard::of(live));
             }
         }
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
         for name in found.left.deployments.iter().map(|d| d.name_any()) {
-            let action = || format!("read Deployment {namespace}/{name}");
-            if let Some(live) = deployments.get_opt(&name).await.map_err(Error::api(action()))? {
-                self.cache_mut().deployments.put(pruned(live));
+            if let Some(live) = live_object::<Deployment>(client, &namespace, &name).await? {
+                self.cache_mut().deployments.put(live);
             }
         }
-        let services: Api<Service> = Api::namespaced(client, &namespace);
         for name in found.left.services.iter().map(|s| s.name_any()) {
-            let action = || format!("read Service {namespace}/{name}");
-            if let Some(live) = services.get_opt(&name).await.map_err(Error::api(action()))? {
-                self.cache_mut().services.put(pruned(live));
+            if let Some(live) = live_object::<Service>(client, &namespace, &name).await? {
+                self.cache_mut().services.put(live);
             }
         }
-        let named =
-            split.spec.backends.iter().map(|b| (namespace.clone(), b.model_deployment_ref.name.clone()));
-        Ok(find(&self.cache(), &self.known, Some(split), &named.collect::<Vec<_>>()))
+        let named = model_keys(&Guard(Ok(split.clone())));
+        Ok(find(&self.cache(), &self.known, Some(split), &named))
     }
 
     async fn reread_model(&self, model: &mut FoundModel, split: &str) -> Result<(), Error> {
@@ -128,4 +117,14 @@ impl Controller {
         }
         Ok(())
     }
+}
+
+/// One object as it lives now, if it is there.
+async fn live_object<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let live = api.get_opt(name).await;
+    Ok(live.map_err(Error::api(format!("read {} {namespace}/{name}", K::kind(&()))))?.map(pruned))
 }

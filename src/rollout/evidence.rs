@@ -12,6 +12,7 @@ use super::{
     question::{Answer, Indicator, Question, Unanswered},
     report,
     slo_evidence::{Judged, Share, SloEvidence, seconds, step_at},
+    steps,
     trial::{About, Rules, Subject},
 };
 use crate::{
@@ -301,7 +302,7 @@ impl Evidence {
         let with_stable = all.iter().find_map(|(slo, verdict, _)| {
             matches!(verdict, Verdict::Inconclusive(Why::SharedWithStable)).then(|| slo.slo.name.clone())
         });
-        let begun = step.starts.last().is_some_and(|s| s.index == step.index);
+        let begun = steps::began(step).is_some();
         let pass =
             begun && all.iter().all(|(_, verdict, _)| matches!(verdict, Verdict::Pass)) && !all.is_empty();
         Judgement {

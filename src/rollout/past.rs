@@ -1,7 +1,7 @@
 //! What the stable revision did before the trial: how much its errors vary by themselves, where its latencies lie and, if
-//! the user wants to compare with that, how often it fails. It is asked for in pieces beside the trial's own questions, and nothing waits
-//! for it: until it is known very cautious values stand in, and then the trial is judged again from its first block. So
-//! a judgement that was lost and rebuilt comes to the same bits, in whatever order the answers come.
+//! the user wants to compare with that, how often it fails. It is asked for in pieces beside the trial's own questions,
+//! and nothing waits for it: until it is known very cautious values stand in, and then the trial is judged again from its
+//! first block. So a judgement that was lost and rebuilt comes to the same bits, in whatever order the answers come.
 
 use jiff::Timestamp;
 

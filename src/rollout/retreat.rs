@@ -7,7 +7,7 @@ use super::{
     evidence::Observability,
     observed::{Model, Split},
     phase::Move,
-    shared_breach, sizes,
+    shared_breach, sizes, steps,
 };
 use crate::{
     api::v1alpha1::{OnUnobservable, Outcome, Phase, Rollback, StepStatus},
@@ -37,7 +37,7 @@ pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
         let message = "the spec asks for the stable revision again".to_owned();
         return Some(Move::Retreat(rollback(Outcome::Reverted, "SpecReverted", message, around.now)));
     }
-    let begun = step.starts.last().is_some_and(|s| s.index == step.index);
+    let begun = steps::began(step).is_some();
     let newer = wanted != candidate && !on(Mutant::SupersedeIgnored);
     if newer && !(status.phase == Phase::Watching && begun) && model.latest.is_ok() {
         return Some(superseded(around));
