@@ -171,14 +171,16 @@ fn show_promotion(cell: &Cell) -> String {
 
 fn times_to_detect(scenario: &Scenario, cells: &[Cell]) -> Vec<Bound> {
     let published = PUBLISHED.iter().filter(|(name, _)| *name == scenario.name).map(|(_, times)| times);
-    published.flat_map(|times| not_later(scenario.about, cells, *times)).collect()
+    published.flat_map(|times| not_later(scenario.about, cells, times.map(tenth_above))).collect()
 }
 
 /// What is promised of latencies.
 fn of_latencies(latencies: &Latencies, cells: &[Cell]) -> Vec<Bound> {
     if !latencies.is_healthy() {
         let promised = latencies.published.iter().all(|seconds| seconds.is_finite());
-        return if promised { not_later(latencies.about, cells, latencies.published) } else { vec![] };
+        // A trial is looked at once a block, and a few blocks are enough here: a median tells no finer than one block.
+        let limits = latencies.published.map(|time| tenth_above(time).max(time + BLOCK_SECONDS));
+        return if promised { not_later(latencies.about, cells, limits) } else { vec![] };
     }
     let ours = cells.iter().filter(|cell| cell.rule != latency::RULES[0]);
     let claim =
@@ -186,13 +188,18 @@ fn of_latencies(latencies: &Latencies, cells: &[Cell]) -> Vec<Bound> {
     ours.map(|cell| cell.bound(claim(cell), 0.01)).collect()
 }
 
-/// That we are not slower than what statistics.md says by more than a tenth.
-fn not_later(about: &str, cells: &[Cell], published: [f64; 3]) -> Vec<Bound> {
+/// What of statistics.md's times is promised.
+fn tenth_above(time: f64) -> f64 {
+    1.1 * time
+}
+
+/// That what is wrong is found within the `limits`, at 10, 100 and 1,000 requests a second.
+fn not_later(about: &str, cells: &[Cell], limits: [f64; 3]) -> Vec<Bound> {
     let ours = cells.iter().filter(|cell| cell.rule == OURS && cell.rps > 1.0);
-    ours.zip(published)
-        .map(|(cell, time)| Bound {
+    ours.zip(limits)
+        .map(|(cell, limit)| Bound {
             claim: format!("median seconds until {about} is found, {} rps", cell.rps),
-            at_most: 1.1 * time,
+            at_most: limit,
             measured: cell.median.unwrap_or(f64::INFINITY),
             upper: None,
             runs: cell.runs,

@@ -3,10 +3,9 @@
 # Each thing is made under a temporary name, moved into place, and stamped with a hash of its inputs:
 # a second run makes nothing again, and a run that was killed leaves nothing half made.
 
-# Bump together with kube/go.mod.
-kube_version=v1.35.4
+# Kubernetes, Istio, Prometheus and Helm are one Go module, programs/go.mod: what they share is compiled once. Contour is
+# written for an older client of Kubernetes and an older Gateway API.
 contour_module=github.com/projectcontour/contour@v1.33.8
-helm_module=helm.sh/helm/v4@v4.3.1
 # The Experimental channel of v1.3.0 is what Contour 1.33 watches; Istio 1.31 works with it. Seatrial uses
 # the Standard channel's fields only.
 gateway_module=sigs.k8s.io/gateway-api@v1.3.0
@@ -46,15 +45,16 @@ install_all() {
   rm -rf "$cache"/images/*.store.* "$bin"/new.*   # what a killed run has left
   local go; go=$(go env GOVERSION)
   make_once envoy "$bin/envoy" "$envoy_version" '10 s' make_envoy
-  make_once crds "$cache/crds/istio.yaml" "$gateway_module $contour_module $(digest < "$here/istio/go.mod")" '20 s' make_crds
+  make_once crds "$cache/crds/istio.yaml" "$gateway_module $contour_module $(digest < "$here/programs/go.mod")" '20 s' make_crds
   make_once pause "$cache/images/pause.tar" "$(digest < "$here/pause/main.go") $go" '5 s' make_pause
   make_once mlserver "$cache/images/mlserver.tar" "$(mlserver_stamp)" '2 min' make_mlserver
   make_once models "$cache/models/iris/4.0.0" "$(models_stamp)" '10 s' make_models
-  make_once helm "$bin/helm" "$helm_module $go" '2 to 4 min' make_helm
-  make_once kube "$bin/kube" "$(files_digest "$here/kube" go.mod go.sum main.go) $go" '5 to 8 min' make_kube
+  local programs; programs="$(files_digest "$here/programs" go.mod go.sum kube/main.go) $(declare -f build | digest) $go"
+  make_once helm "$bin/helm" "$programs" '2 min' make_helm
+  make_once kube "$bin/kube" "$programs" '5 min' make_kube
   make_once contour "$bin/contour" "$contour_module $go" '1 min' make_contour
-  make_once prometheus "$bin/prometheus" "$(files_digest "$here/prometheus" go.mod go.sum) $go" '4 min' make_prometheus
-  make_once istiod "$bin/pilot-discovery" "$(files_digest "$here/istio" go.mod go.sum) $go" '4 min' make_istiod
+  make_once prometheus "$bin/prometheus" "$programs" '2 min' make_prometheus
+  make_once istiod "$bin/pilot-discovery" "$programs" '2 min' make_istiod
   say "install: everything is there ($((SECONDS - begun)) s)"
 }
 
@@ -83,37 +83,30 @@ debian_packages() {
   [ $code = 0 ] || { tail -n 15 "$log" >&2; die "the Debian packages could not be installed; its log is $log. As root: $line"; }
 }
 
+# build PACKAGE: one of the programs. Of Prometheus' many kinds of discovery, those in Kubernetes (Debian's has none).
+build() {
+  local package=$1 name version v=k8s.io/component-base/version
+  cd "$here/programs"
+  name=$(basename "$package"); version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+  CGO_ENABLED=0 go build -buildvcs=false -trimpath -tags remove_all_sd,enable_kubernetes_sd -o "$bin/$name.new" \
+    -ldflags "-s -w -X $v.gitVersion=$version -X $v.gitMajor=1 -X $v.gitMinor=$(cut -d. -f2 <<< "$version")" "$package"
+  mv "$bin/$name.new" "$bin/$name"
+}
 make_kube() {
-  local v=k8s.io/component-base/version applet
-  cd "$here/kube"
-  CGO_ENABLED=0 go build -buildvcs=false -trimpath -o "$bin/kube.new" -ldflags "-s -w -X $v.gitVersion=$kube_version -X $v.gitMajor=1 -X $v.gitMinor=35" .
+  local applet
+  build ./kube
   for applet in etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do
     ln -sf kube "$bin/$applet"
   done
-  mv "$bin/kube.new" "$bin/kube"
 }
-
-go_install() {   # go_install PACKAGE@VERSION
-  local target=$bin/new.$$ name; name=$(basename "${1%@*}")
-  GOBIN=$target CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' "$1"
-  mv "$target/$name" "$bin/$name"; rmdir "$target"
+make_contour() {
+  local target=$bin/new.$$
+  GOBIN=$target CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' "${contour_module%@*}/cmd/contour@${contour_module#*@}"
+  mv "$target/contour" "$bin/contour"; rmdir "$target"
 }
-make_contour() { go_install "${contour_module%@*}/cmd/contour@${contour_module#*@}"; }
-make_helm() { go_install "${helm_module%@*}/cmd/helm@${helm_module#*@}"; }
-
-make_istiod() {
-  cd "$here/istio"
-  CGO_ENABLED=0 go build -buildvcs=false -trimpath -o "$bin/pilot-discovery.new" -ldflags '-s -w' istio.io/istio/pilot/cmd/pilot-discovery
-  mv "$bin/pilot-discovery.new" "$bin/pilot-discovery"
-}
-
-# Debian's Prometheus is of 2023 and has no discovery in Kubernetes. Of the many kinds of discovery, this has that one.
-make_prometheus() {
-  cd "$here/prometheus"
-  CGO_ENABLED=0 go build -buildvcs=false -trimpath -o "$bin/prometheus.new" -ldflags '-s -w' \
-    -tags remove_all_sd,enable_kubernetes_sd github.com/prometheus/prometheus/cmd/prometheus
-  mv "$bin/prometheus.new" "$bin/prometheus"
-}
+make_helm() { build helm.sh/helm/v4/cmd/helm; }
+make_istiod() { build istio.io/istio/pilot/cmd/pilot-discovery; }
+make_prometheus() { build github.com/prometheus/prometheus/cmd/prometheus; }
 
 make_envoy() {
   rm -rf "$cache/envoy"
@@ -124,14 +117,14 @@ make_envoy() {
   ln -sf "$found" "$bin/envoy"
 }
 
+# The sources of a module that the programs are built of, or of MODULE@VERSION.
 module_dir() { go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'; }
 
 make_crds() {
   local out=$cache/crds.new gateway contour istio file
   rm -rf "$out"; mkdir -p "$out"
-  cd "$here/istio"
-  gateway=$(module_dir "$gateway_module"); contour=$(module_dir "$contour_module")
-  istio=$(module_dir "istio.io/istio@$(sed -n 's/^\tistio.io\/istio \(v[^ ]*\).*/\1/p' go.mod)")
+  cd "$here/programs"
+  gateway=$(module_dir "$gateway_module"); contour=$(module_dir "$contour_module"); istio=$(module_dir istio.io/istio)
   for file in "$gateway"/config/crd/experimental/gateway.networking*.yaml; do echo ---; cat "$file"; done > "$out/gateway.yaml"
   cp "$contour/examples/contour/01-crds.yaml" "$out/contour.yaml"
   cp "$istio/manifests/charts/base/files/crd-all.gen.yaml" "$out/istio.yaml"
