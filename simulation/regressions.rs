@@ -168,7 +168,8 @@ fn promoted() -> Vec<Scenario> {
     (91..103).map(|half| at(half * 500)).collect()
 }
 
-/// The clock is an hour ahead, or behind, in the middle of a slow start; the leader begins anew meanwhile, or does not.
+/// The clock is an hour ahead, or behind, in the middle of a slow start; the leader begins anew meanwhile, or does not, or
+/// once more before it has renewed its Lease.
 fn clocks() -> Vec<Scenario> {
     let fault = |id, what, from, until| {
         let (from, until) = (Duration::from_secs(from), Duration::from_secs(until));
@@ -181,7 +182,14 @@ fn clocks() -> Vec<Scenario> {
         }
         Scenario { faults, ..rollout(Version::Late(Duration::from_secs(12))) }
     };
-    vec![at(1, false), at(-1, false), at(1, true), at(-1, true)]
+    let twice = |again: u64| {
+        let mut scenario = at(1, true);
+        let (from, until) = (Duration::from_millis(again), Duration::from_secs(53));
+        scenario.faults.push(Fault { from, until, ..fault(3, What::Kill, 0, 0) });
+        scenario
+    };
+    let again = (0..8).map(|quarter| twice(50_100 + quarter * 250));
+    [at(1, false), at(-1, false), at(1, true), at(-1, true)].into_iter().chain(again).collect()
 }
 
 fn cut_off() -> Scenario {
