@@ -87,9 +87,19 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
     ]
 }
 
+/// As [`all`].
+fn more() -> Vec<(&'static str, Vec<Scenario>)> {
+    vec![
+        (
+            "a model whose TrafficSplit was deleted while its candidate was withdrawn started no version any more",
+            withdrawn_without_split(),
+        ),
+    ]
+}
+
 /// Runs them; of what fails again `TELL=1` tells the history.
 pub fn run(report: &Mutex<Report>) {
-    let all: Vec<_> = all().into_iter().chain(shared::all()).collect();
+    let all: Vec<_> = all().into_iter().chain(more()).chain(shared::all()).collect();
     let worlds: Vec<(&str, usize, &Scenario)> = (all.iter())
         .flat_map(|(about, worlds)| worlds.iter().enumerate().map(|(number, world)| (*about, number, world)))
         .collect();
@@ -282,6 +292,19 @@ fn parked() -> Vec<Scenario> {
         scenario
     };
     (42..74).step_by(3).map(at).collect()
+}
+
+/// While the candidate is taken out because nobody wants pods for a while, at every moment.
+fn withdrawn_without_split() -> Vec<Scenario> {
+    let at = |second: u64| {
+        let mut scenario = rollout(Version::Good);
+        let scale = |replicas: i64| Deed::Merge(model_key("iris"), json!({"spec": {"replicas": replicas}}));
+        for (second, deed) in [(53, scale(0)), (second, Deed::Delete(split_key("iris"))), (66, scale(2))] {
+            scenario.script.push((Duration::from_secs(second), deed));
+        }
+        scenario
+    };
+    (53..62).step_by(2).map(at).collect()
 }
 
 fn flaps() -> Scenario {
