@@ -94,6 +94,10 @@ fn more() -> Vec<(&'static str, Vec<Scenario>)> {
             "a model whose TrafficSplit was deleted while its candidate was withdrawn started no version any more",
             withdrawn_without_split(),
         ),
+        (
+            "a candidate with more pods than full size lost some when it got all traffic, and was rejected for their requests",
+            vec![shrinks()],
+        ),
     ]
 }
 
@@ -305,6 +309,19 @@ fn withdrawn_without_split() -> Vec<Scenario> {
         scenario
     };
     (53..62).step_by(2).map(at).collect()
+}
+
+fn shrinks() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    scenario.models[0].replicas = 1;
+    scenario.splits[0].steps[0].replicas = Some(3);
+    let made = [scenario.models[0].object("0.0.0"), scenario.splits[0].object()];
+    for ((_, deed), object) in scenario.script.iter_mut().zip(made) {
+        *deed = Deed::Create(object);
+    }
+    let deed = Deed::Verb { model: model_key("iris"), verb: "promote", about: About::Candidate, step: None };
+    scenario.script.push((Duration::from_secs(55), deed));
+    scenario
 }
 
 fn flaps() -> Scenario {

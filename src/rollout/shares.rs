@@ -215,7 +215,7 @@ fn guarded(
         let need = status
             .step
             .as_ref()
-            .map_or(model.full_size(), |s| steps::replicas(canary, s.index, model.full_size()));
+            .map_or(model.full_size(), |s| steps::needed(canary, s, model.full_size()));
         let ready = of_candidate >= need
             || on(Mutant::WeightBeforeReady)
             || (on(Mutant::GuardOnlyAtFull) && goal < Percent::ALL);

@@ -178,8 +178,9 @@ fn candidate(
             if drained { needed } else { needed.max(present.min(full)) }
         }
         (phase, Some(step), Some(split)) if phase::on_trial(phase) => {
-            let needed = steps::replicas(&split.spec.strategy.canary, step.index, full);
-            needed.max(present.min(full))
+            // Pods that end under traffic lose requests, which would be held against it: only its user makes it smaller.
+            let canary = &split.spec.strategy.canary;
+            steps::needed(canary, step, full).max(present.min(steps::most(canary, full)))
         }
         _ => present,
     }
