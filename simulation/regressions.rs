@@ -87,9 +87,23 @@ fn all() -> Vec<(&'static str, Vec<Scenario>)> {
     ]
 }
 
+/// As [`all`].
+fn more() -> Vec<(&'static str, Vec<Scenario>)> {
+    vec![
+        (
+            "a model whose TrafficSplit was deleted while its candidate was withdrawn started no version any more",
+            withdrawn_without_split(),
+        ),
+        (
+            "a candidate with more pods than full size lost some when it got all traffic, and was rejected for their requests",
+            vec![shrinks()],
+        ),
+    ]
+}
+
 /// Runs them; of what fails again `TELL=1` tells the history.
 pub fn run(report: &Mutex<Report>) {
-    let all: Vec<_> = all().into_iter().chain(shared::all()).collect();
+    let all: Vec<_> = all().into_iter().chain(more()).chain(shared::all()).collect();
     let worlds: Vec<(&str, usize, &Scenario)> = (all.iter())
         .flat_map(|(about, worlds)| worlds.iter().enumerate().map(|(number, world)| (*about, number, world)))
         .collect();
@@ -168,7 +182,8 @@ fn promoted() -> Vec<Scenario> {
     (91..103).map(|half| at(half * 500)).collect()
 }
 
-/// The clock is an hour ahead, or behind, in the middle of a slow start; the leader begins anew meanwhile, or does not.
+/// The clock is an hour ahead, or behind, in the middle of a slow start; the leader begins anew meanwhile, or does not, or
+/// once more before it has renewed its Lease.
 fn clocks() -> Vec<Scenario> {
     let fault = |id, what, from, until| {
         let (from, until) = (Duration::from_secs(from), Duration::from_secs(until));
@@ -181,7 +196,14 @@ fn clocks() -> Vec<Scenario> {
         }
         Scenario { faults, ..rollout(Version::Late(Duration::from_secs(12))) }
     };
-    vec![at(1, false), at(-1, false), at(1, true), at(-1, true)]
+    let twice = |again: u64| {
+        let mut scenario = at(1, true);
+        let (from, until) = (Duration::from_millis(again), Duration::from_secs(53));
+        scenario.faults.push(Fault { from, until, ..fault(3, What::Kill, 0, 0) });
+        scenario
+    };
+    let again = (0..8).map(|quarter| twice(50_100 + quarter * 250));
+    [at(1, false), at(-1, false), at(1, true), at(-1, true)].into_iter().chain(again).collect()
 }
 
 fn cut_off() -> Scenario {
@@ -274,6 +296,32 @@ fn parked() -> Vec<Scenario> {
         scenario
     };
     (42..74).step_by(3).map(at).collect()
+}
+
+/// While the candidate is taken out because nobody wants pods for a while, at every moment.
+fn withdrawn_without_split() -> Vec<Scenario> {
+    let at = |second: u64| {
+        let mut scenario = rollout(Version::Good);
+        let scale = |replicas: i64| Deed::Merge(model_key("iris"), json!({"spec": {"replicas": replicas}}));
+        for (second, deed) in [(53, scale(0)), (second, Deed::Delete(split_key("iris"))), (66, scale(2))] {
+            scenario.script.push((Duration::from_secs(second), deed));
+        }
+        scenario
+    };
+    (53..62).step_by(2).map(at).collect()
+}
+
+fn shrinks() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    scenario.models[0].replicas = 1;
+    scenario.splits[0].steps[0].replicas = Some(3);
+    let made = [scenario.models[0].object("0.0.0"), scenario.splits[0].object()];
+    for ((_, deed), object) in scenario.script.iter_mut().zip(made) {
+        *deed = Deed::Create(object);
+    }
+    let deed = Deed::Verb { model: model_key("iris"), verb: "promote", about: About::Candidate, step: None };
+    scenario.script.push((Duration::from_secs(55), deed));
+    scenario
 }
 
 fn flaps() -> Scenario {

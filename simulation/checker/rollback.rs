@@ -11,6 +11,7 @@ use super::{
     findings::Findings,
     input::Quality,
     tracks::millis,
+    traffic::is_of,
     trial::{on_trial, turns},
     world::{World, overlap},
 };
@@ -228,7 +229,8 @@ const PLENTY: u64 = 1500;
 
 /// S13 (by counting). A rollback needs nothing else, and nothing else stops it: once it is decided, Prometheus being away
 /// does not hold it up; and in every phase in which a candidate has traffic (pauses too) one whose users have seen thousands
-/// of requests of which a tenth failed by its own fault is taken out within ten blocks, if Prometheus answers.
+/// of requests of which a tenth failed by its own fault, and not of those of the stable revision beside it, is taken out
+/// within ten blocks, if Prometheus answers.
 pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
     judged(world, out, |r| {
         (r.blind && r.hindered == Duration::ZERO && world.calm(r.decided, r.decided))
@@ -249,6 +251,9 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
                 (all >= PLENTY && bad * 10 >= all).then_some(s.at)
             });
             let Some(breach) = breach else { continue };
+            if is_shared(world, &key.name, &candidate, from, breach) {
+                continue;
+            }
             let split = world.split_of(key, u64::MAX);
             let interval = split.map_or(15_000, |(_, s)| s.spec.analysis.interval.millis());
             let gap = millis(interval) * 10 + facts.scrape * 4;
@@ -264,6 +269,16 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether a tenth of what the model's other revisions answered meanwhile was bad, too: a breach that is shared is held, and
+/// then it is a person's turn (`onSharedBreach`).
+fn is_shared(world: &World<'_>, model: &str, candidate: &str, from: Duration, until: Duration) -> bool {
+    let served = world.input.served.iter().filter(|s| s.at >= from && s.at <= until);
+    let others = served.filter(|s| s.backend != candidate && is_of(&s.backend, model));
+    let (all, bad) =
+        others.fold((0, 0), |(all, bad), s| (all + s.requests, bad + s.errors.saturating_add(s.slow)));
+    all > 0 && bad * 10 >= all
 }
 
 /// Candidates with weight: name, from when, until when, version.

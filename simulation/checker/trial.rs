@@ -64,15 +64,15 @@ impl Share {
     }
 }
 
-/// Pods that a share of a model's traffic needs: the step's own number, else the share of full size, rounded up.
+/// Pods that a share of a model's traffic needs: the step's own number, else the share of full size, rounded up; so also
+/// for a share that is larger than every step's (the steps were edited, and a weight never falls because of that).
 pub fn need(canary: &Canary, share: Share, full: i64) -> i64 {
     let reaches = |weight: i64| !share.exceeds(weight);
     let step = canary.steps.iter().find(|s| s.weight.ppm() > 0 && reaches(i64::from(s.weight.ppm())));
+    let part = |weight: i64, whole: i64| ((full * weight + whole - 1) / whole).max(1);
     match step {
-        None => full,
-        Some(step) => step
-            .replicas
-            .map_or_else(|| ((full * i64::from(step.weight.ppm()) + ALL - 1) / ALL).max(1), i64::from),
+        None => part(share.candidate, share.whole.max(1)),
+        Some(step) => step.replicas.map_or_else(|| part(i64::from(step.weight.ppm()), ALL), i64::from),
     }
 }
 

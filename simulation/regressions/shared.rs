@@ -31,6 +31,18 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         ),
         ("a version promoted twice got everything before one of its pods was ready", vec![promoted_twice()]),
         (
+            "while a TrafficSplit yielded, its users were never sent to a new version, and old pods stayed for ever",
+            yields_for_ever(),
+        ),
+        (
+            "a Service deleted by hand of a model that was made anew made the Gateways refuse its route for ever",
+            service_deleted(),
+        ),
+        (
+            "the pods of a deleted model ended at once when its route was deleted, too, under requests",
+            vec![all_deleted(2), all_deleted(3)],
+        ),
+        (
             "a replica that was cut off while a model was made took it for deleted, and ended its pods",
             vec![cut_off_since_before()],
         ),
@@ -105,31 +117,85 @@ fn written_over() -> Vec<Scenario> {
 /// "iris" is the older one; either of the two is edited to name a model of the other. Then all models get new versions.
 fn yields_under_traffic() -> Vec<Scenario> {
     let of = |older: bool, second: u64, end: u64| {
-        let mut scenario = rollout(Version::Good);
-        for (number, name) in ["wine", "digits"].into_iter().enumerate() {
-            let model = Model { name, ..scenario.models[0].clone() };
-            let version = |minor: usize| format!("{}.{minor}.0", number + 1);
-            scenario.script.push((Duration::ZERO, Deed::Create(model.object(&version(0)))));
-            let at = Duration::from_secs(54 - 9 * u64::try_from(number).unwrap_or(0));
-            scenario.script.push((at, Deed::Version(model_key(name), version(1))));
-            scenario.models.push(model);
-        }
-        let mut flowers = Split {
-            name: "flowers",
-            backends: vec![("wine", 10), ("digits", 10)],
-            ..scenario.splits[0].clone()
-        };
-        scenario.script.push((Duration::from_secs(2), Deed::Create(flowers.object())));
-        scenario.splits.push(flowers.clone());
-        let mut iris = scenario.splits[0].clone();
-        iris.backends.push(("wine", 10));
-        flowers.backends.push(("iris", 10));
-        let edited = if older { iris } else { flowers };
-        let more = json!({"spec": {"backends": edited.object()["spec"]["backends"]}});
-        scenario.script.push((Duration::from_secs(second), Deed::Merge(split_key(edited.name), more)));
+        let mut scenario = yields_at(older, second);
         scenario.script.push((Duration::from_secs(end), Deed::Delete(split_key("flowers"))));
         scenario.quiet = Duration::from_secs(150);
         scenario
     };
     vec![of(true, 40, 130), of(true, 53, 130), of(true, 60, 130), of(false, 40, 130), of(false, 53, 130)]
+}
+
+/// The same, and nobody ever resolves the conflict; "wine", or "digits", is deleted and made anew as a third version.
+fn yields_for_ever() -> Vec<Scenario> {
+    let of = |older: bool, second: u64, deleted: Option<&'static str>| {
+        let mut scenario = yields_at(older, second);
+        if let Some(name) = deleted
+            && let Some(model) = scenario.models.iter().find(|model| model.name == name)
+        {
+            let anew = model.object(if name == "wine" { "1.2.0" } else { "2.2.0" });
+            for (after, deed) in [(20, Deed::Delete(model_key(name))), (24, Deed::Create(anew))] {
+                scenario.script.push((Duration::from_secs(second + after), deed));
+            }
+        }
+        scenario.quiet = Duration::from_secs(150);
+        scenario
+    };
+    let mut all = vec![];
+    for (older, second) in [(true, 40), (true, 53), (true, 60), (false, 40), (false, 53)] {
+        all.extend([None, Some("wine"), Some("digits")].map(|deleted| of(older, second, deleted)));
+    }
+    all
+}
+
+/// "flowers" and "iris", of which one is edited to name a model of the other.
+fn yields_at(older: bool, second: u64) -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    for (number, name) in ["wine", "digits"].into_iter().enumerate() {
+        let model = Model { name, ..scenario.models[0].clone() };
+        let version = |minor: usize| format!("{}.{minor}.0", number + 1);
+        scenario.script.push((Duration::ZERO, Deed::Create(model.object(&version(0)))));
+        let at = Duration::from_secs(54 - 9 * u64::try_from(number).unwrap_or(0));
+        scenario.script.push((at, Deed::Version(model_key(name), version(1))));
+        scenario.models.push(model);
+    }
+    let mut flowers =
+        Split { name: "flowers", backends: vec![("wine", 10), ("digits", 10)], ..scenario.splits[0].clone() };
+    scenario.script.push((Duration::from_secs(2), Deed::Create(flowers.object())));
+    scenario.splits.push(flowers.clone());
+    let mut iris = scenario.splits[0].clone();
+    iris.backends.push(("wine", 10));
+    flowers.backends.push(("iris", 10));
+    let edited = if older { iris } else { flowers };
+    let more = json!({"spec": {"backends": edited.object()["spec"]["backends"]}});
+    scenario.script.push((Duration::from_secs(second), Deed::Merge(split_key(edited.name), more)));
+    scenario
+}
+
+/// At every moment between the deletion of a model and the time when another version of it serves.
+fn service_deleted() -> Vec<Scenario> {
+    let at = |second: u64| {
+        let mut scenario = rollout(Version::Good);
+        let (model, service) = (model_key("iris"), revision_of(&scenario.models[0], "0.0.0"));
+        let anew = scenario.models[0].object("0.1.0");
+        scenario.script.retain(|(at, _)| *at < Duration::from_secs(30));
+        let deeds = [
+            (35, Deed::Delete(model)),
+            (40, Deed::Create(anew)),
+            (second, Deed::Delete(Key::new("Service", NAMESPACE, &service))),
+        ];
+        scenario.script.extend(deeds.map(|(second, deed)| (Duration::from_secs(second), deed)));
+        scenario
+    };
+    (36..58).step_by(3).map(at).collect()
+}
+
+/// The route so many seconds after the model.
+fn all_deleted(after: u64) -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    scenario.script.retain(|(at, _)| *at < Duration::from_secs(30));
+    let route = Key::new("HTTPRoute", NAMESPACE, "iris");
+    for (second, key) in [(35, model_key("iris")), (35 + after, route)] {
+        scenario.script.push((Duration::from_secs(second), Deed::Delete(key)));
+    }
+    scenario
 }

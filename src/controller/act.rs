@@ -60,8 +60,7 @@ impl Controller {
                 }
                 Write::SplitStatus => self.write_split_status(client, found, plan).await?,
                 Write::Route(shares) => {
-                    let keeps = !found.missing_gateways.is_empty();
-                    let wrote = self.write_route(client, found, shares, keeps).await?;
+                    let wrote = self.write_route(client, found, shares, plan.keeps_parents).await?;
                     acted.routed |= wrote;
                     wrote
                 }
@@ -194,7 +193,7 @@ impl Controller {
     }
 
     /// `keeps`: its parents, hosts and matches stay as they live.
-    pub(super) async fn write_route(
+    async fn write_route(
         &self,
         client: &Client,
         found: &Found,

@@ -176,9 +176,12 @@ impl<K: Resource> Table<K> {
         let gone: Vec<Key> = self.objects.keys().filter(|k| !list.contains_key(*k)).cloned().collect();
         let mut touched: Vec<Arc<K>> = gone.iter().filter_map(|k| self.remove(k)).collect();
         for object in list.into_values() {
-            let same = |old: &Arc<K>| old.meta().resource_version == object.meta().resource_version;
-            let known = self.objects.get(&key(&*object));
-            if !known.is_some_and(same) {
+            // A list may be older than what a live read or an answer to our own write has told since.
+            let known = |old: &Arc<K>| {
+                version(old.meta()) > version(object.meta())
+                    || old.meta().resource_version == object.meta().resource_version
+            };
+            if !self.objects.get(&key(&*object)).is_some_and(known) {
                 touched.extend(self.insert(object.clone()));
                 touched.push(object);
             }

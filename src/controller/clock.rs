@@ -106,6 +106,12 @@ impl Clock {
         let _ = self.agreed.set(by.duration_since(self.moved(SignedDuration::ZERO)));
     }
 
+    /// Whether the steady time was agreed on: until then it may be as wrong as the machine's.
+    #[must_use]
+    pub fn has_agreed(&self) -> bool {
+        self.agreed.get().is_some()
+    }
+
     /// Moves the wall time by `by`, to the millisecond, for all clones: what a time server or a suspended machine does.
     pub fn jump(&self, by: SignedDuration) {
         let millis =

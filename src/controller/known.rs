@@ -200,6 +200,7 @@ mod tests {
                 route: None,
                 missing_models: vec![],
                 missing_gateways: vec![],
+                missing_services: std::collections::BTreeSet::new(),
                 left: Left::default(),
                 elsewhere: std::collections::BTreeSet::new(),
             };

@@ -22,7 +22,7 @@ use crate::{
         v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     },
     prometheus::{promql, provider::Provider},
-    revision::{self, Identity, REVISION_LABEL, Refusal, VERSION_LABEL},
+    revision::{self, Identity, MODEL_LABEL, REVISION_LABEL, Refusal, VERSION_LABEL},
     rollout::{
         evidence::Judgement,
         leftover::Leftover,
@@ -46,6 +46,8 @@ pub struct Found {
     pub missing_models: Vec<String>,
     /// Gateways that are named and do not exist.
     pub missing_gateways: Vec<String>,
+    /// What the route names, and there is no Service of that name.
+    pub missing_services: BTreeSet<String>,
     /// What deleted models have left.
     pub left: Left,
     /// Revisions of the models that other routes send to.
@@ -92,6 +94,7 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         route: None,
         missing_models: vec![],
         missing_gateways: vec![],
+        missing_services: BTreeSet::new(),
         left: Left::default(),
         elsewhere: BTreeSet::new(),
     };
@@ -99,13 +102,12 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
     for key in models {
         if let Some(guard) = cache.models.get(key) {
             if let Ok(object) = &guard.0 {
-                found.models.push(find_model((cache, known), key, object.clone(), &split_uid));
+                found.models.push(find_model((cache, known), key, object.clone()));
             }
         } else {
             found.missing_models.push(key.1.clone());
         }
     }
-    found.elsewhere = sent_to_elsewhere(cache, &found, split.map(|split| split.name_any()).as_deref());
     if let Some(split) = split {
         found.left = Left {
             deployments: left(&cache.deployments, &split_uid, models, &found.models),
@@ -119,37 +121,42 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
                 found.missing_gateways.push(format!("{}/{}", key.0, key.1));
             }
         }
+        let named =
+            found.route.iter().flat_map(|route| &route.spec.rules).flat_map(|rule| &rule.backend_refs);
+        let is_missing = |name: &&String| cache.services.get(&(namespace.clone(), (*name).clone())).is_none();
+        found.missing_services = named.map(|backend| &backend.name).filter(is_missing).cloned().collect();
     }
+    found.elsewhere = sent_to_elsewhere(cache, &found, split.map(|split| split.name_any()).as_deref());
     found
 }
 
 /// Revisions of the unit's models that a route other than its own sends to: of a `TrafficSplit` that names such a model too,
-/// or still owns what runs of it.
+/// or still owns what runs of it. What deleted models have left is sent to for as long as it is named at all.
 fn sent_to_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeSet<String> {
-    let running = || found.models.iter().flat_map(|model| &model.deployments);
+    let of_models = || found.models.iter().flat_map(|model| &model.deployments);
     let mut named = BTreeSet::new();
     for model in &found.models {
         named.extend(cache.claimants(&key(&*model.object)).iter().map(|split| key(&**split)));
     }
-    for deployment in running() {
+    for deployment in of_models().chain(&found.left.deployments) {
         let namespace = deployment.namespace().unwrap_or_default();
+        let model = deployment.labels().get(MODEL_LABEL).cloned().unwrap_or_default();
+        named.extend(cache.claimants(&(namespace.clone(), model)).iter().map(|split| key(&**split)));
         named.extend(splits(deployment.meta()).map(|o| (namespace.clone(), o.name.clone())));
     }
+    let left: BTreeSet<String> = found.left.deployments.iter().map(|d| d.name_any()).collect();
+    let running: BTreeSet<String> = of_models().map(|d| d.name_any()).chain(left.iter().cloned()).collect();
     let others = named.iter().filter(|split| own != Some(split.1.as_str()));
     let sent = others.filter_map(|split| cache.routes.get(split)).flat_map(|route| {
-        let sent = route::traffic(&route).filter(|backend| backend.weight > 0);
-        sent.map(|backend| backend.name.clone()).collect::<Vec<_>>()
+        let view = route::observe(&route);
+        let idle = view.idle.into_iter().filter(|name| left.contains(name));
+        let sent = view.shares.into_iter().filter(|(_, weight)| *weight > 0).map(|(name, _)| name);
+        sent.chain(idle).collect::<Vec<_>>()
     });
-    let running: BTreeSet<String> = running().map(|deployment| deployment.name_any()).collect();
     sent.filter(|name| running.contains(name)).collect()
 }
 
-fn find_model(
-    (cache, known): (&Cache, &Known),
-    key: &Key,
-    object: Arc<ModelDeployment>,
-    split_uid: &str,
-) -> FoundModel {
+fn find_model((cache, known): (&Cache, &Known), key: &Key, object: Arc<ModelDeployment>) -> FoundModel {
     let runtime = object.spec.runtime_ref.as_ref().and_then(|wanted| {
         let guard = cache.runtimes.get(&(String::new(), wanted.name.clone()))?;
         guard.object().cloned()
@@ -157,9 +164,9 @@ fn find_model(
     let uid = object.uid().unwrap_or_default();
     FoundModel {
         runtime,
-        deployments: ours(cache.deployments.of_model(key), &uid, split_uid),
-        services: ours(cache.services.of_model(key), &uid, split_uid),
-        revisions: ours(cache.revisions.of_model(key), &uid, ""),
+        deployments: ours(cache.deployments.of_model(key), &uid),
+        services: ours(cache.services.of_model(key), &uid),
+        revisions: owned(cache.revisions.of_model(key), &uid),
         pods: BTreeMap::new(),
         name_taken: false,
         unfit: None,
@@ -168,10 +175,15 @@ fn find_model(
     }
 }
 
-/// Also what an earlier model of this name has left to `split`: it is taken over.
-pub fn ours<K: Resource>(all: Vec<Arc<K>>, model: &str, split: &str) -> Vec<Arc<K>> {
-    let is_left = |o: &Arc<K>| heir(o.meta()).is_some_and(|heir| heir.uid == split);
-    all.into_iter().filter(|o| is_owned(o.meta(), model) || is_left(o)).collect()
+/// Also what an earlier model of this name has left to a `TrafficSplit`, the unit's or one that yields: it is taken over.
+pub fn ours<K: Resource>(all: Vec<Arc<K>>, model: &str) -> Vec<Arc<K>> {
+    let ours = |o: &Arc<K>| is_owned(o.meta(), model) || heir(o.meta()).is_some();
+    all.into_iter().filter(ours).collect()
+}
+
+/// What the object with this uid controls.
+fn owned<K: Resource>(all: Vec<Arc<K>>, uid: &str) -> Vec<Arc<K>> {
+    all.into_iter().filter(|o| is_owned(o.meta(), uid)).collect()
 }
 
 /// What was left to `split`, whether or not garbage collection has already struck out the model that is gone; without
@@ -230,13 +242,14 @@ fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<Str
             Some(live) if is_owned(&live.metadata, &uid) => Route::Live(route::observe(live)),
             Some(_) => Route::Taken,
         },
-        leftovers: leftovers(&found.left),
+        broken: found.missing_services.clone(),
+        leftovers: leftovers(&found.left, &found.elsewhere),
         propagation: provider
             .map_or_else(|| crate::api::v1alpha1::Duration::from_secs(10), Provider::propagation),
     }
 }
 
-fn leftovers(left: &Left) -> Vec<Leftover> {
+fn leftovers(left: &Left, elsewhere: &BTreeSet<String>) -> Vec<Leftover> {
     let metas = || left.services.iter().map(|s| s.meta()).chain(left.deployments.iter().map(|d| d.meta()));
     let names: BTreeSet<&String> = metas().filter_map(|meta| meta.name.as_ref()).collect();
     let of = |name: &String| {
@@ -246,6 +259,8 @@ fn leftovers(left: &Left) -> Vec<Leftover> {
             revision: name.clone(),
             version: version.cloned().unwrap_or_default(),
             runs: left.deployments.iter().any(|d| d.name_any() == *name),
+            serves: left.services.iter().any(|s| s.name_any() == *name),
+            elsewhere: elsewhere.contains(name),
         }
     };
     names.into_iter().map(of).collect()
@@ -436,9 +451,15 @@ mod tests {
 
         let found = find(&cache, &Known::default(), Some(&split()), &named);
 
-        let expected = Leftover { revision: name.clone(), version: "1".to_owned(), runs: true };
+        let expected = Leftover {
+            revision: name.clone(),
+            version: "1".to_owned(),
+            runs: true,
+            serves: true,
+            elsewhere: false,
+        };
         let expected: Vec<_> = is_left.then_some(expected).into_iter().collect();
-        assert_eq!(leftovers(&found.left), expected);
+        assert_eq!(leftovers(&found.left, &found.elsewhere), expected);
         let of_model = found.models.first().is_some_and(|m| {
             m.deployments.iter().any(|d| d.name_any() == name)
                 && m.services.iter().any(|s| s.name_any() == name)

@@ -22,7 +22,10 @@ use super::{
     queue::{Queue, Unit},
 };
 use crate::{
-    api::v1alpha1::{Duration, Phase, TrafficSplit},
+    api::{
+        conditions::ACCEPTED,
+        v1alpha1::{Duration, Phase, TrafficSplit},
+    },
     mutant::{Mutant, on},
     prometheus::provider::Provider,
     revision::{REVISION_LABEL, Refusal},
@@ -31,7 +34,7 @@ use crate::{
         observed::{Model, Observed},
         phase,
         plan::{self, Plan},
-        shares,
+        yielding,
     },
 };
 
@@ -149,7 +152,7 @@ impl Controller {
     }
 
     /// An older `TrafficSplit` names one of the models: this one is refused as a whole, and models that only it names are by
-    /// themselves. Its route goes on as it is, but without the candidates that their units have taken out.
+    /// themselves. Its route follows what becomes of them.
     async fn give_way(
         &self,
         split: &Arc<TrafficSplit>,
@@ -157,18 +160,27 @@ impl Controller {
         model: &str,
         models: &[Key],
     ) -> Result<Done, Error> {
-        let found = find(&self.cache(), &self.known, Some(split), models);
-        let observed = interpret(&found, &self.cx.providers);
-        if let Some(shares) = observed.split.as_ref().and_then(|s| shares::yielded(s, &observed.models)) {
-            self.write_route(&self.cx.api.rollback, &found, &shares, true).await?;
+        let message = format!(
+            "ModelDeployment {model} belongs to the older TrafficSplit {rival}: remove it from one of the two"
+        );
+        let conflict = Refusal { condition: ACCEPTED, reason: "Conflict", message };
+        let mut found = find(&self.cache(), &self.known, Some(split), models);
+        let plans = |found: &Found| {
+            let observed = interpret(found, &self.cx.providers);
+            yielding::plan(&observed, conflict.clone(), self.cx.clock.now())
+        };
+        let mut plan = plans(&found);
+        if plan.confirm {
+            found = self.reread(&found).await?;
+            plan = plans(&found);
         }
-        let done = self.publish_conflict(split, rival, model).await?;
-        if done.again {
+        let acted = self.act(&found, &plan).await?;
+        if acted.wrote {
             for model in models {
                 self.queue.add(Unit::Model(model.clone()), tokio::time::Instant::now());
             }
         }
-        Ok(done)
+        Ok(Done { again: acted.wrote, next: plan.next })
     }
 
     /// What was decided about a model concerns the others that send to its revisions, too.

@@ -28,7 +28,6 @@ impl Controller {
     pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
         let client = &self.cx.api.reads;
         let mut live = self.reread_absent(found).await?;
-        let of_split = found.split.as_ref().and_then(|s| s.uid()).unwrap_or_default();
         if let Some(split) = &found.split {
             let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
             let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
@@ -44,7 +43,7 @@ impl Controller {
             (live.split, live.route) = (Some(split), route.map(Arc::new));
         }
         for model in &mut live.models {
-            self.reread_model(model, &of_split).await?;
+            self.reread_model(model).await?;
         }
         Ok(live)
     }
@@ -94,7 +93,7 @@ impl Controller {
         Ok(find(&self.cache(), &self.known, Some(split), &named))
     }
 
-    async fn reread_model(&self, model: &mut FoundModel, split: &str) -> Result<(), Error> {
+    async fn reread_model(&self, model: &mut FoundModel) -> Result<(), Error> {
         let client = &self.cx.api.reads;
         let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
         let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
@@ -111,7 +110,7 @@ impl Controller {
             .await
             .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
         let all = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
-        model.deployments = ours(all, &uid, split);
+        model.deployments = ours(all, &uid);
         for deployment in &model.deployments {
             self.cache_mut().deployments.put((**deployment).clone());
         }

@@ -19,9 +19,7 @@ use super::{
 };
 use crate::{
     api::{
-        conditions::{
-            self, ACCEPTED, PROGRAMMED, READY, RECONCILING, RESOLVED_REFS, STALLED, State, truncate,
-        },
+        conditions::{ACCEPTED, READY, STALLED, truncate},
         v1alpha1::{ModelDeployment, ModelDeploymentStatus, TrafficSplit},
     },
     mutant::{Mutant, on},
@@ -85,43 +83,6 @@ impl Controller {
             status: Some(status.clone()),
         };
         self.replace_split(client, body).await
-    }
-
-    /// An older `TrafficSplit` names one of the models: this one is refused as a whole and writes nothing else.
-    pub async fn publish_conflict(
-        &self,
-        split: &TrafficSplit,
-        rival: &str,
-        model: &str,
-    ) -> Result<Done, Error> {
-        let mut status = split.status.clone().unwrap_or_default();
-        let (generation, now) = (split.metadata.generation.unwrap_or(0), self.cx.clock.now());
-        let message = format!(
-            "ModelDeployment {model} belongs to the older TrafficSplit {rival}: remove it from one of the two"
-        );
-        let no = State::no("Conflict", message.clone());
-        conditions::set(&mut status.conditions, ACCEPTED, Some(no.clone()), generation, now);
-        conditions::set(&mut status.conditions, READY, Some(no), generation, now);
-        conditions::set(
-            &mut status.conditions,
-            STALLED,
-            Some(State::yes("Conflict", message.clone())),
-            generation,
-            now,
-        );
-        // Whether all that it names is there, and what becomes of its route, is not looked at any more.
-        for unknown in [RESOLVED_REFS, PROGRAMMED, RECONCILING] {
-            conditions::set(&mut status.conditions, unknown, None, generation, now);
-        }
-        status.observed_generation = generation;
-        status.message = message;
-        if split.status.as_ref() == Some(&status) {
-            return Ok(Done::default());
-        }
-        let metadata = guarded(split.meta());
-        let body = TrafficSplit { metadata, spec: split.spec.clone(), status: Some(status) };
-        let again = self.replace_split(&self.cx.api.writes.clone(), body).await?;
-        Ok(Done { again, next: None })
     }
 
     /// The epoch of this replica's tenure. Without one the fence refuses the write anyway.

@@ -79,6 +79,12 @@ impl Seen {
         self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
     }
 
+    /// Its holder's steady time, as far as this replica has watched time go by since its last renewal.
+    fn steady(&self) -> Option<Timestamp> {
+        let elapsed = SignedDuration::try_from(self.since.elapsed()).ok()?;
+        self.lease.spec.as_ref()?.renew_time.as_ref()?.0.checked_add(elapsed).ok()
+    }
+
     /// When its holder's time is up.
     fn expires(&self) -> Instant {
         let seconds = self.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
@@ -254,26 +260,33 @@ impl Contender {
             Some(held) => held.tenure.epoch,
             None => transitions.max(self.highest).saturating_add(1),
         };
-        let now = Some(MicroTime(self.clock.now()));
+        let now = MicroTime(self.clock.now());
         let spec = LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: Some(i32::try_from(LEASE.as_secs()).unwrap_or(i32::MAX)),
             lease_transitions: Some(i32::try_from(epoch).unwrap_or(i32::MAX)),
-            acquire_time: if self.held.is_some() { before.acquire_time } else { now.clone() },
-            renew_time: now,
+            acquire_time: if self.held.is_some() { before.acquire_time } else { Some(now) },
+            renew_time: self.renewal(),
             ..LeaseSpec::default()
         };
         let sent = Instant::now();
         let lease = self.write(lease, spec).await?;
-        if let Some(time) = goes_on_from(self.seen.as_ref(), written_at(&lease), self.clock.now()) {
-            self.clock.agree(time);
-        }
+        self.clock.agree(goes_on_from(self.seen.as_ref(), written_at(&lease), self.clock.now()));
         self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
         self.highest = self.highest.max(epoch);
         let cleared = self.held.as_ref().is_some_and(|held| held.cleared);
         let lasts = if on(Mutant::TenureNeverEnds) { Duration::from_hours(9) } else { RENEW_DEADLINE };
         self.held = Some(Held { tenure: Tenure { epoch, until: sent + lasts }, cleared });
         Ok(())
+    }
+
+    /// The steady time, for the record. Before it is agreed on: what the record said, gone on since then, or nothing. Whoever
+    /// leads next goes on from it, and would take over a wrong clock. (Such a claim is news by its number of transitions.)
+    fn renewal(&self) -> Option<MicroTime> {
+        if self.clock.has_agreed() {
+            return Some(MicroTime(self.clock.now()));
+        }
+        self.seen.as_ref().and_then(Seen::steady).map(MicroTime)
     }
 
     async fn write(&mut self, lease: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
@@ -297,7 +310,7 @@ impl Contender {
             let spec = LeaseSpec {
                 holder_identity: Some(String::new()),
                 lease_duration_seconds: Some(1),
-                renew_time: Some(MicroTime(self.clock.now())),
+                renew_time: self.renewal(),
                 ..spec
             };
             match self.write(Some(lease), spec).await {
@@ -368,14 +381,10 @@ impl Contender {
 /// From when the steady time of a new leader goes on. Never ahead of the one before, or what that has begun would end early:
 /// from its last renewal, as far as this replica has watched time go by since then; with what went by before that told by
 /// the API server's time, which is rounded and may have been on its way for a while.
-fn goes_on_from(seen: Option<&Seen>, written: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-    let renewed = |seen: &Seen| {
-        let elapsed = SignedDuration::try_from(seen.since.elapsed()).ok()?;
-        seen.lease.spec.as_ref()?.renew_time.as_ref()?.0.checked_add(elapsed).ok()
-    };
-    let Some(least) = seen.and_then(renewed) else { return written };
+fn goes_on_from(seen: Option<&Seen>, written: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let Some(least) = seen.and_then(Seen::steady) else { return written.unwrap_or(now) };
     let careful = |time: Timestamp| time.saturating_sub(SignedDuration::from_secs(2)).unwrap_or(time);
-    Some(least.max(written.map_or(now, careful)))
+    least.max(written.map_or(now, careful))
 }
 
 /// The API server's own time at the newest write of an object, to the second.

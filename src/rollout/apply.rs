@@ -325,6 +325,8 @@ fn settle(
             step.unobservable_since = (reason == "Unobservable").then_some(MicroTime(now));
             status.step = Some(step);
         }
+        // Its `TrafficSplit` has gone meanwhile: what was to start again is cancelled next.
+        (Outcome::Withdrawn, None) => {}
         _ => clear(status),
     }
 }

@@ -127,6 +127,7 @@ impl World {
                     acceptance,
                 })
             }),
+            broken: BTreeSet::new(),
             leftovers: vec![],
             propagation: Duration::from_secs(2),
         });

@@ -32,9 +32,13 @@ pub struct Leftover {
     pub version: String,
     /// It has a Deployment.
     pub runs: bool,
+    /// It has a Service: somebody may have deleted that, and a route that names it is refused as a whole.
+    pub serves: bool,
+    /// The route of another `TrafficSplit` names it, too: one that yields.
+    pub elsewhere: bool,
 }
 
-/// Leftovers that the route goes on to name, without traffic: those that it names and that may still be sent to.
+/// Leftovers that the route goes on to name, without traffic: those that it names and that can and may still be sent to.
 pub fn idle<'a>(
     split: &'a Split,
     effective: &'a Effective,
@@ -44,39 +48,48 @@ pub fn idle<'a>(
     split
         .leftovers
         .iter()
-        .filter(move |left| split.route.live().is_some_and(|view| named(view, &left.revision)))
+        .filter(move |left| left.serves && split.route.live().is_some_and(|view| named(view, &left.revision)))
         .filter(move |left| !is_drained(split, &left.revision, effective, now))
         .map(|left| Share { revision: left.revision.clone(), version: left.version.clone(), weight: 0 })
 }
 
-/// When pods end that nobody can replace: `models` are all gone. `None`: there are none, or it has not been told yet.
+/// When that ends which nobody waits for to be drained: all of it where there is no route any more, and pods that nobody can
+/// replace because `models` are all gone. `None`: there is none of it, or it has not been told yet.
 pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
-    let alone = models.is_empty() && split.leftovers.iter().any(|left| left.runs);
-    let told = |c: &&Condition| c.type_ == RESOLVED_REFS && c.status == "False";
-    let missing = split.status.conditions.iter().find(told).filter(|_| alone)?;
-    // Conditions are stored to the second, rounded down.
-    let told = missing.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()?;
-    told.checked_add(sizes::drain(split).signed()).ok()
+    let since = if split.route.live().is_none() {
+        sizes::unrouted_since(split).filter(|_| !split.leftovers.is_empty())?
+    } else {
+        let alone = models.is_empty() && split.leftovers.iter().any(|left| left.runs);
+        let told = |c: &&Condition| c.type_ == RESOLVED_REFS && c.status == "False";
+        let missing = split.status.conditions.iter().find(told).filter(|_| alone)?;
+        // Conditions are stored to the second, rounded down.
+        missing.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()?
+    };
+    since.checked_add(sizes::drain(split).signed()).ok()
 }
 
-/// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods.
+/// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods, and all where there is
+/// no route.
 pub fn gone<'a>(
     split: &'a Split,
     end: Option<Timestamp>,
     effective: &'a Effective,
     now: Timestamp,
 ) -> impl Iterator<Item = Write> + 'a {
+    let ended = end.is_some_and(|end| now >= end);
     let unknown = move |left: &Leftover| {
-        split.route.live().is_none_or(|view| {
-            !view.idle.contains(&left.revision) && is_drained(split, &left.revision, effective, now)
+        split.route.live().map_or(ended, |view| {
+            let named = view.idle.contains(&left.revision) || left.elsewhere;
+            !named && is_drained(split, &left.revision, effective, now)
         })
     };
     split.leftovers.iter().flat_map(move |left| {
         let revision = || left.revision.clone();
         let unknown = unknown(left);
-        let pods = left.runs && (unknown || end.is_some_and(|end| now >= end));
+        let pods = left.runs && (unknown || ended);
         let pods = pods.then(|| Write::DeleteDeployment { revision: revision() });
-        pods.into_iter().chain(unknown.then(|| Write::DeleteService { revision: revision() }))
+        pods.into_iter()
+            .chain((unknown && left.serves).then(|| Write::DeleteService { revision: revision() }))
     })
 }
 
@@ -95,8 +108,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::conditions::{self, State},
-        api::v1alpha1::{Duration, TrafficSplitStatus},
+        api::conditions::{self, PROGRAMMED, State},
+        api::v1alpha1::{Duration, RevisionStatus, TrafficSplitStatus},
         rollout::observed::Route,
         route::Acceptance,
     };
@@ -125,7 +138,14 @@ mod tests {
             unresolved: None,
             frozen: false,
             route: Route::Live(view),
-            leftovers: vec![Leftover { revision: "b-1".to_owned(), version: "1".to_owned(), runs: true }],
+            broken: BTreeSet::new(),
+            leftovers: vec![Leftover {
+                revision: "b-1".to_owned(),
+                version: "1".to_owned(),
+                runs: true,
+                serves: true,
+                elsewhere: false,
+            }],
             propagation: Duration::from_secs(2),
         }
     }
@@ -160,6 +180,61 @@ mod tests {
         // With nobody to take its traffic over, its pods do not wait for ever; its name does.
         let ended = if deletes { all } else { vec![pods] };
         assert_eq!(gone(&split, Some(now), &effective, now).collect::<Vec<_>>(), ended);
+    }
+
+    #[test]
+    fn one_whose_service_was_deleted_by_hand_is_named_no_more() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut split = split(&["a-1"], &["b-1"]);
+        split.leftovers[0].serves = false;
+        let refused = Effective::Unaccepted { message: "a Service does not exist".to_owned() };
+        assert_eq!(idle(&split, &refused, now).count(), 0);
+        split.route = Route::Absent;
+        let pods = Write::DeleteDeployment { revision: "b-1".to_owned() };
+        assert_eq!(gone(&split, Some(now), &refused, now).collect::<Vec<_>>(), [pods]);
+    }
+
+    #[test]
+    fn what_another_route_still_names_goes_on() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut split = split(&["a-1"], &[]);
+        let effective = Effective::Settled { since: now - SignedDuration::from_secs(9) };
+        assert_eq!(gone(&split, None, &effective, now).count(), 2);
+        split.leftovers[0].elsewhere = true;
+        assert_eq!(gone(&split, None, &effective, now).count(), 0);
+    }
+
+    #[test]
+    fn without_its_route_they_go_on_for_as_long_as_a_request_may_take() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut split = split(&["b-1"], &[]);
+        split.route = Route::Absent;
+        let effective = Effective::Unaccepted { message: "there is no route yet".to_owned() };
+        let all = |end| gone(&split, end, &effective, now).count();
+        assert_eq!((all(None), all(Some(now + SignedDuration::from_secs(1))), all(Some(now))), (0, 0, 2));
+        assert_eq!(end(&split, &[]), None, "nobody has been told yet that it is gone");
+        let gone = State::no("NothingReady", "no backend is ready yet");
+        conditions::set(&mut split.status.conditions, PROGRAMMED, Some(gone), 1, now);
+        assert_eq!(end(&split, &[]), Some(now + SignedDuration::from_secs(6)));
+    }
+
+    #[test]
+    fn a_first_revision_that_was_replaced_before_there_was_a_route_is_drained_too() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut split = split(&[], &[]);
+        split.route = Route::Absent;
+        let none = State::no("NothingReady", "no backend is ready yet");
+        conditions::set(&mut split.status.conditions, PROGRAMMED, Some(none), 1, now);
+        let first: RevisionStatus = serde_json::from_value(json!({
+            "name": "a-1", "version": "1", "used": "Draining", "replicas": 1, "readyReplicas": 0,
+            "since": "2026-01-01T00:00:10.000000Z",
+        }))
+        .unwrap();
+        let effective = Effective::Unaccepted { message: "there is no route yet".to_owned() };
+        let drained = |seconds| {
+            sizes::is_drained(&first, Some(&split), &effective, now + SignedDuration::from_secs(seconds))
+        };
+        assert_eq!((drained(14), drained(15)), (false, true));
     }
 
     #[test]

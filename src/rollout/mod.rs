@@ -26,3 +26,4 @@ mod split_summary;
 pub mod steps;
 pub mod summary;
 pub mod trial;
+pub mod yielding;

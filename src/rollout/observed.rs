@@ -42,6 +42,8 @@ pub struct Split {
     pub frozen: bool,
     /// The generated route.
     pub route: Route,
+    /// What the route names and has no Service any more: while it does, no Gateway takes it over.
+    pub broken: BTreeSet<String>,
     /// Revisions whose `ModelDeployment` is gone.
     pub leftovers: Vec<Leftover>,
     /// How long after acceptance a data plane may still apply what was before.

@@ -22,7 +22,7 @@ use crate::{
 
 /// What is to be done, and when to look again.
 #[must_use]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// In safety order: intent, what rises, the route, what falls, outcome. Every prefix is a state from which a new
     /// plan goes on. What is so already costs nothing to write: it is compared first.
@@ -38,6 +38,8 @@ pub struct Plan {
     pub confirm: bool,
     /// Some model is being rolled back: this goes by the lane that nothing else holds up.
     pub urgent: bool,
+    /// The route keeps its parents, hosts and matches as they live.
+    pub keeps_parents: bool,
     /// When to look again if nothing happens.
     pub next: Option<Timestamp>,
 }
@@ -163,7 +165,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         writes.sort_by_key(|write| !matches!(write, Write::Route(_)));
     }
     let models = observed.models.iter().map(|m| m.name.clone()).zip(statuses).collect();
-    Plan { writes, models, split: split_status, notices, confirm, urgent, next }
+    let keeps_parents = split.is_some_and(|s| s.frozen);
+    Plan { writes, models, split: split_status, notices, confirm, urgent, keeps_parents, next }
 }
 
 /// At most one move: what takes the candidate out, then requests, then what goes on.
@@ -192,7 +195,7 @@ fn is_rolling(phase: Phase) -> bool {
 }
 
 /// Whether the live route is effective; without one nothing is, and for a model by itself everything is at once.
-fn effective(split: Option<&Split>, now: Timestamp) -> Effective {
+pub(super) fn effective(split: Option<&Split>, now: Timestamp) -> Effective {
     match split.map(|s| (s, s.route.live())) {
         None => Effective::Settled { since: Timestamp::MIN },
         Some((_, None)) => Effective::Unaccepted { message: "there is no route yet".to_owned() },
@@ -300,7 +303,7 @@ fn ends_trial(decided: &[shares::Decided<'_>]) -> bool {
 }
 
 /// What the `TrafficSplit` shows, and the memory behind "effective".
-fn split_status(
+pub(super) fn split_status(
     split: &Split,
     decided: &[shares::Decided<'_>],
     route: &[Share],
@@ -327,6 +330,9 @@ fn next(
     let mut after = |since: Timestamp, length: Duration| due.extend(since.checked_add(length.signed()).ok());
     if let (Some(split), Effective::Settled { since }) = (split, effective) {
         after(*since, sizes::drain(split));
+    }
+    if let Some((split, since)) = split.and_then(|split| Some((split, sizes::unrouted_since(split)?))) {
+        after(since, sizes::drain(split));
     }
     for (model, status) in decided {
         for revision in &status.revisions {

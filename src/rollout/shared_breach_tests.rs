@@ -40,6 +40,7 @@ fn split(analysis: &Value) -> Split {
         unresolved: None,
         frozen: false,
         route: Route::Absent,
+        broken: std::collections::BTreeSet::new(),
         leftovers: Vec::new(),
         propagation: Duration::from_secs(2),
     }

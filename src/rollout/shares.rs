@@ -42,48 +42,24 @@ pub fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> 
 }
 
 /// The live shares as they are: nobody can serve now (the only model was deleted and is made anew, say), and a route to
-/// nobody is no better than one to whoever served last. It changes once somebody is ready and known.
+/// nobody is no better than one to whoever served last. It changes once somebody is ready and known. What has no Service
+/// any more serves nobody, and a route that names it is not accepted: nobody would ever become known.
 fn kept(split: &Split, models: &[Decided<'_>], live: &BTreeMap<String, i32>) -> Vec<Share> {
     let share = |(revision, weight): (&String, &i32)| Share {
         revision: revision.clone(),
         version: version(split, models.iter().map(|(model, _)| *model), revision),
         weight: *weight,
     };
-    live.iter().map(share).collect()
+    let made_again = |name: &String| models.iter().any(|(model, _)| model.workloads.contains_key(name));
+    let serves = |name: &String| !split.broken.contains(name) || made_again(name);
+    live.iter().filter(|(name, _)| serves(name)).map(share).collect()
 }
 
-fn version<'a>(split: &Split, models: impl Iterator<Item = &'a Model>, revision: &str) -> String {
+/// What people call a revision of the unit, or one that it has left.
+pub(super) fn version<'a>(split: &Split, models: impl Iterator<Item = &'a Model>, revision: &str) -> String {
     let left = split.leftovers.iter().find(|left| left.revision == revision).map(|l| l.version.clone());
     let mut of_models = models.map(|model| model.version_of(revision));
     left.or_else(|| of_models.find(|version| !version.is_empty())).unwrap_or_default()
-}
-
-/// The route of a `TrafficSplit` that yields to an older one, without candidates that are to have nothing any more: their
-/// weight goes to the stable revisions beside them, unless those have no pod that could take it. All that it names it goes
-/// on to name. `None`: there are none.
-#[must_use]
-pub fn yielded(split: &Split, models: &[Model]) -> Option<Vec<Share>> {
-    let view = split.route.live()?;
-    let mut weights: BTreeMap<&str, i32> = view.idle.iter().map(|name| (name.as_str(), 0)).collect();
-    weights.extend(view.shares.iter().map(|(name, weight)| (name.as_str(), *weight)));
-    let mut moved = false;
-    for model in models {
-        let (stable, candidate) = (&model.status.stable_revision, &model.status.candidate_revision);
-        let (Some(stable), Some(candidate)) = (stable, candidate) else { continue };
-        let weight = weights.get(candidate.as_str()).copied().unwrap_or(0);
-        let on_trial = phase::weight(model.status.phase, Percent::ALL, Percent::ALL) > Percent::ZERO;
-        if weight > 0 && !on_trial && model.workload(stable).ready > 0 {
-            weights.insert(candidate, 0);
-            *weights.entry(stable).or_default() += weight;
-            moved = true;
-        }
-    }
-    let share = |(revision, weight): (&str, i32)| Share {
-        revision: revision.to_owned(),
-        version: version(split, models.iter(), revision),
-        weight,
-    };
-    moved.then(|| weights.into_iter().map(share).collect())
 }
 
 /// Revisions that the route names without giving them traffic: a candidate that is about to get its first weight, and
@@ -212,10 +188,8 @@ fn guarded(
     let present = present(live, stable, candidate);
     let (of_stable, of_candidate) = (model.workload(stable).ready, model.workload(candidate).ready);
     if goal > present {
-        let need = status
-            .step
-            .as_ref()
-            .map_or(model.full_size(), |s| steps::replicas(canary, s.index, model.full_size()));
+        let need =
+            status.step.as_ref().map_or(model.full_size(), |s| steps::needed(canary, s, model.full_size()));
         let ready = of_candidate >= need
             || on(Mutant::WeightBeforeReady)
             || (on(Mutant::GuardOnlyAtFull) && goal < Percent::ALL);

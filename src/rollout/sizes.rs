@@ -1,7 +1,7 @@
 //! Which revisions exist, what for, and at what size.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 
 use super::{
     decide::Around,
@@ -9,6 +9,7 @@ use super::{
     phase, steps,
 };
 use crate::{
+    api::conditions::PROGRAMMED,
     api::v1alpha1::{Duration, ModelDeploymentStatus, Percent, Phase, RevisionStatus, RevisionUse},
     mutant::{Mutant, on},
     route::Effective,
@@ -178,8 +179,9 @@ fn candidate(
             if drained { needed } else { needed.max(present.min(full)) }
         }
         (phase, Some(step), Some(split)) if phase::on_trial(phase) => {
-            let needed = steps::replicas(&split.spec.strategy.canary, step.index, full);
-            needed.max(present.min(full))
+            // Pods that end under traffic lose requests, which would be held against it: only its user makes it smaller.
+            let canary = &split.spec.strategy.canary;
+            steps::needed(canary, step, full).max(present.min(steps::most(canary, full)))
         }
         _ => present,
     }
@@ -207,9 +209,22 @@ pub fn is_drained(
             }
             lost.max(*since)
         }
-        (Some(_), _) => return false,
+        (Some(split), _) => match unrouted_since(split) {
+            Some(since) => lost.max(since),
+            None => return false,
+        },
     };
     now.duration_since(since) >= split.map_or(DRAIN, drain).signed()
+}
+
+/// Since when there is no route of ours that could send anybody anything (none yet, or somebody has deleted it), as the status
+/// tells.
+#[must_use]
+pub fn unrouted_since(split: &Split) -> Option<Timestamp> {
+    let told = |c: &&Condition| c.type_ == PROGRAMMED && c.status == "False";
+    let told = split.status.conditions.iter().find(told).filter(|_| split.route.live().is_none())?;
+    // Conditions are stored to the second, rounded down.
+    told.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()
 }
 
 /// How long requests may still run at a revision that lost its weight: the route's own limit, else 30 s.

@@ -191,6 +191,7 @@ mod tests {
             unresolved: None,
             frozen: false,
             route: Route::Live(view),
+            broken: std::collections::BTreeSet::new(),
             leftovers: vec![],
             propagation: Duration::from_secs(2),
         };

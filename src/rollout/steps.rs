@@ -46,6 +46,21 @@ pub fn replicas(canary: &Canary, index: i32, full: i32) -> i32 {
     }
 }
 
+/// Replicas of the candidate for the weight that it has: what its step needs, and more where the steps became smaller in
+/// mid-rollout (they were edited, or the model has moved to another `TrafficSplit`) and the weight is still the larger one.
+#[must_use]
+pub fn needed(canary: &Canary, status: &StepStatus, full: i32) -> i32 {
+    let of_step = replicas(canary, status.index, full);
+    let outgrown = status.weight > weight(canary, status.index);
+    if outgrown { of_step.max(share_of(full, status.weight)) } else { of_step }
+}
+
+/// The most replicas that a candidate needs at any step: more than full size where a step says so.
+#[must_use]
+pub fn most(canary: &Canary, full: i32) -> i32 {
+    (0..count(canary)).map(|index| replicas(canary, index, full)).fold(full, i32::max)
+}
+
 /// ⌈full · weight⌉, at least 1.
 #[must_use]
 pub fn share_of(full: i32, weight: Percent) -> i32 {
@@ -108,12 +123,33 @@ pub fn granted(status: &StepStatus, canary: &Canary) -> Percent {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
 
     fn canary(steps: &serde_json::Value, window: &str) -> Canary {
         serde_json::from_value(json!({"steps": steps, "rollbackWindow": window})).unwrap()
+    }
+
+    #[rstest]
+    #[case::at_its_step("50%", 0, 2)]
+    #[case::the_steps_became_smaller("50%", 1, 2)]
+    #[case::far_smaller("100%", 1, 4)]
+    #[case::the_user_says_how_many("50%", 2, 3)]
+    #[case::after_the_last("100%", 3, 4)]
+    fn a_candidate_needs_pods_for_the_weight_that_it_has(
+        #[case] weight: &str,
+        #[case] index: i32,
+        #[case] needed: i32,
+    ) {
+        let of_steps = json!([{"weight": "50%"}, {"weight": "10%"}, {"weight": "60%", "replicas": 3}]);
+        let status =
+            json!({"index": index, "progress": "", "weight": weight, "since": "2026-01-01T00:00:00.000000Z"});
+        let status: StepStatus = serde_json::from_value(status).unwrap();
+        let canary = canary(&of_steps, "15m");
+        assert_eq!(super::needed(&canary, &status, 4), needed);
+        assert_eq!((most(&canary, 4), most(&canary, 2)), (4, 3));
     }
 
     #[test]

@@ -1,0 +1,318 @@
+//! A `TrafficSplit` that yields to an older one, which names one of its models too: it is refused as a whole, and nothing is
+//! tried on its route. What that carries goes on: parents, hosts, matches and how much each model gets stay as they live,
+//! and within a model the traffic follows its stable revision. So no candidate that was taken out, no revision that was
+//! replaced and nothing that a deleted model has left keeps its pods for as long as the conflict lasts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    leftover,
+    observed::{Model, Observed, Split},
+    phase,
+    plan::{self, Plan, Write},
+    shares::{Decided, version},
+    sizes,
+};
+use crate::{
+    api::{
+        conditions::{self, PROGRAMMED, State},
+        v1alpha1::{Duration, Percent},
+    },
+    revision::Refusal,
+    route::{Effective, Share},
+};
+
+/// How often is looked whether a model can take its traffic over.
+const RECHECK: Duration = Duration::from_secs(10);
+
+/// Plans a `TrafficSplit` that is refused for `conflict`. Total, as [`plan::plan`]; nothing without a `TrafficSplit`.
+pub fn plan(observed: &Observed, conflict: Refusal, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    let Some(split) = &observed.split else { return plan };
+    let split = &Split { refused: Some(conflict), frozen: true, ..split.clone() };
+    let models = &observed.models;
+    let effective = plan::effective(Some(split), now);
+    let end = leftover::end(split, models);
+
+    let follows = follow(split, models, &effective, now);
+    plan.urgent = follows.takes_out;
+    plan.writes.extend(follows.route.map(Write::Route));
+    plan.writes.extend(leftover::gone(split, end, &effective, now));
+    let deletes = |write: &Write| !matches!(write, Write::Route(_));
+    plan.confirm = (follows.raises && !plan.urgent) || plan.writes.iter().any(deletes);
+    plan.writes.push(Write::SplitStatus);
+    plan.keeps_parents = true;
+
+    let decided: Vec<Decided<'_>> = models.iter().map(|model| (model, &model.status)).collect();
+    let mut status = plan::split_status(split, &decided, &[], &effective, now);
+    if split.route.live().is_none() {
+        let no = split.refused.as_ref().map(|refusal| State::no(refusal.reason, refusal.message.clone()));
+        conditions::set(&mut status.conditions, PROGRAMMED, no, split.generation, now);
+    }
+    plan.split = Some(status);
+
+    let mut due: Vec<Timestamp> = end.into_iter().collect();
+    match &effective {
+        Effective::Waiting { until } => due.push(*until),
+        Effective::Settled { .. } if follows.at_rest && split.leftovers.is_empty() => {}
+        Effective::Settled { since } => due.extend(since.checked_add(sizes::drain(split).signed()).ok()),
+        Effective::Unaccepted { .. } => {}
+    }
+    due.extend(now.checked_add(RECHECK.signed()).ok().filter(|_| !follows.at_rest));
+    plan.next = due.into_iter().filter(|at| *at > now).min();
+    plan
+}
+
+/// Whether a revision is one of this model, present or past, by its name.
+fn is_of(revision: &str, model: &Model) -> bool {
+    revision.rsplit_once('-').is_some_and(|(name, _)| name == model.name)
+}
+
+/// What the route should say.
+#[derive(Default)]
+struct Follows {
+    /// All that it should name; `None`: what it says already.
+    route: Option<Vec<Share>>,
+    /// A weight rises.
+    raises: bool,
+    /// That of a candidate falls which is to have none any more: a rollback, which waits for nothing.
+    takes_out: bool,
+    /// All traffic is where it should be, and nothing else is named.
+    at_rest: bool,
+}
+
+fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp) -> Follows {
+    let Some(view) = split.route.live() else { return Follows { at_rest: true, ..Follows::default() } };
+    let mut weights = view.shares.clone();
+    let mut idle: BTreeSet<String> = view.idle.clone();
+    let mut follows = Follows { at_rest: true, ..Follows::default() };
+    let drained = matches!(effective, Effective::Settled { since }
+        if now.duration_since(*since) >= sizes::drain(split).signed());
+    // Nor what is there no more: a route that names it is refused as a whole.
+    idle.retain(|name| !drained && !split.broken.contains(name));
+    for model in models {
+        let Some(stable) = &model.status.stable_revision else { continue };
+        for (revision, weight) in view.shares.iter().filter(|(r, _)| *r != stable && is_of(r, model)) {
+            follows.at_rest = false;
+            if !may_leave(model, stable, revision) {
+                continue;
+            }
+            // With its Service gone it serves nobody, and no Gateway takes over a route that names it.
+            let waits = effective.is_settled() && view.idle.contains(stable);
+            let at_once = view.shares.contains_key(stable) || split.broken.contains(revision);
+            if at_once || waits {
+                weights.remove(revision);
+                *weights.entry(stable.clone()).or_default() += weight;
+                idle.extend(Some(revision.clone()).filter(|name| !split.broken.contains(name)));
+                follows.raises = true;
+                follows.takes_out |= model.status.candidate_revision.as_ref() == Some(revision);
+            } else {
+                // Make before break: every proxy knows it before its first request.
+                idle.insert(stable.clone());
+            }
+        }
+    }
+    idle.retain(|name| !weights.contains_key(name));
+    follows.at_rest &= idle.is_empty();
+    if (&weights, &idle) != (&view.shares, &view.idle) {
+        follows.route = Some(named(split, models, weights, idle));
+    }
+    follows
+}
+
+/// Whether the stable revision can take over what `revision` has: never less than that could serve, and full size for all
+/// but a candidate. One that is on trial keeps what it has.
+fn may_leave(model: &Model, stable: &str, revision: &str) -> bool {
+    let ready = model.workload(stable).ready;
+    let enough = ready > 0 && ready >= model.full_size();
+    if model.status.candidate_revision.as_deref() != Some(revision) {
+        return enough;
+    }
+    let on_trial = phase::weight(model.status.phase, Percent::ALL, Percent::ALL) > Percent::ZERO;
+    !on_trial && (enough || (ready > 0 && ready >= model.workload(revision).ready))
+}
+
+fn named(
+    split: &Split,
+    models: &[Model],
+    weights: BTreeMap<String, i32>,
+    idle: BTreeSet<String>,
+) -> Vec<Share> {
+    let all = weights.into_iter().chain(idle.into_iter().map(|name| (name, 0)));
+    let share = |(revision, weight): (String, i32)| Share {
+        version: version(split, models.iter(), &revision),
+        revision,
+        weight,
+    };
+    all.map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::v1alpha1::{ModelDeploymentStatus, TrafficSplitStatus},
+        rollout::{
+            evidence::Judgement,
+            leftover::Leftover,
+            observed::{Latest, Route, StableService, Workload},
+        },
+        route::{Acceptance, RouteView},
+    };
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:01:00Z".parse().unwrap()
+    }
+
+    /// Model "a" with a stable revision "a-2" that has `ready` of 2 pods; the route with what it sends to and what it names.
+    fn unit(phase: &str, ready: i32, shares: &[(&str, i32)], idle: &[&str]) -> Observed {
+        let spec = json!({
+            "route": {"httpRoute": {"parentRefs": [{"name": "public"}], "timeouts": {"request": "5s"}}},
+            "backends": [{"modelDeploymentRef": {"name": "a"}}],
+            "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
+            "strategy": {"canary": {"steps": [{"weight": "10%", "bake": "5s"}]}}
+        });
+        let view = RouteView {
+            uid: String::new(),
+            generation: 3,
+            shares: shares.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect(),
+            idle: idle.iter().map(|name| (*name).to_owned()).collect(),
+            acceptance: Acceptance::Accepted,
+        };
+        let status: ModelDeploymentStatus = serde_json::from_value(json!({
+            "phase": phase, "attempt": 1, "stableRevision": "a-2", "candidateRevision": "a-3",
+        }))
+        .unwrap();
+        let workload = |ready| Workload { desired: 2, ready, ..Workload::default() };
+        let model = Model {
+            name: "a".to_owned(),
+            generation: 1,
+            spec: serde_json::from_value(json!({"model": {"version": "2"}, "replicas": 2})).unwrap(),
+            status,
+            latest: Ok(Latest { revision: "a-3".to_owned(), version: "3".to_owned() }),
+            workloads: [("a-1", 2), ("a-2", ready), ("a-3", 1)]
+                .map(|(name, ready)| (name.to_owned(), workload(ready)))
+                .into(),
+            elsewhere: BTreeSet::new(),
+            service: StableService::On("a-2".to_owned()),
+            requests: vec![],
+            judgement: Judgement::default(),
+        };
+        let split = Split {
+            name: "later".to_owned(),
+            generation: 1,
+            spec: serde_json::from_value(spec).unwrap(),
+            status: TrafficSplitStatus::default(),
+            refused: None,
+            unresolved: None,
+            frozen: false,
+            route: Route::Live(view),
+            broken: BTreeSet::new(),
+            leftovers: vec![],
+            propagation: Duration::from_secs(2),
+        };
+        Observed { split: Some(split), models: vec![model] }
+    }
+
+    fn conflict() -> Refusal {
+        Refusal { condition: "Accepted", reason: "Conflict", message: "an older one".to_owned() }
+    }
+
+    /// The same unit `seconds` after its route was first seen to be accepted.
+    fn settled(observed: &Observed, seconds: i64) -> Plan {
+        let mut observed = observed.clone();
+        let first = plan(&observed, conflict(), now() - jiff::SignedDuration::from_secs(seconds));
+        observed.split.as_mut().unwrap().status = first.split.unwrap();
+        plan(&observed, conflict(), now())
+    }
+
+    fn route(plan: &Plan) -> Option<Vec<(&str, i32)>> {
+        plan.writes.iter().find_map(|write| match write {
+            Write::Route(shares) => Some(shares.iter().map(|s| (s.revision.as_str(), s.weight)).collect()),
+            _ => None,
+        })
+    }
+
+    #[rstest]
+    #[case::it_is_there("Stable", 2, &[("a-2", 10_000)], &[], 3, None)]
+    #[case::replaced_and_not_yet_known("Stable", 2, &[("a-1", 10_000)], &[], 3, Some(&[("a-1", 10_000), ("a-2", 0)][..]))]
+    #[case::being_made_known("Stable", 2, &[("a-1", 10_000)], &["a-2"], 1, None)]
+    #[case::replaced("Stable", 2, &[("a-1", 10_000)], &["a-2"], 3, Some(&[("a-2", 10_000), ("a-1", 0)][..]))]
+    #[case::drained("Stable", 2, &[("a-2", 10_000)], &["a-1"], 8, Some(&[("a-2", 10_000)][..]))]
+    #[case::still_draining("Stable", 2, &[("a-2", 10_000)], &["a-1"], 6, None)]
+    #[case::not_at_full_size("Stable", 1, &[("a-1", 10_000)], &["a-2"], 3, None)]
+    #[case::on_trial("Progressing", 2, &[("a-2", 9000), ("a-3", 1000)], &[], 3, None)]
+    #[case::taken_out("RollingBack", 1, &[("a-2", 9000), ("a-3", 1000)], &[], 3, Some(&[("a-2", 10_000), ("a-3", 0)][..]))]
+    #[case::taken_out_and_nobody_else_ready("RollingBack", 0, &[("a-2", 9000), ("a-3", 1000)], &[], 3, None)]
+    #[case::of_another_model("Stable", 2, &[("b-1", 4000), ("a-1", 6000)], &["a-2"], 3, Some(&[("a-2", 6000), ("b-1", 4000), ("a-1", 0)][..]))]
+    fn its_traffic_follows_the_stable_revision(
+        #[case] phase: &str,
+        #[case] ready: i32,
+        #[case] shares: &[(&str, i32)],
+        #[case] idle: &[&str],
+        #[case] settled_for: i64,
+        #[case] expected: Option<&[(&str, i32)]>,
+    ) {
+        let plan = settled(&unit(phase, ready, shares, idle), settled_for);
+        assert_eq!(route(&plan), expected.map(<[_]>::to_vec));
+        let rises = expected.is_some_and(|e| e.iter().any(|share| share.1 > 0 && !shares.contains(share)));
+        assert_eq!(
+            (plan.confirm, plan.urgent),
+            (rises && phase == "Stable", phase == "RollingBack" && rises)
+        );
+        assert!(plan.keeps_parents);
+    }
+
+    #[test]
+    fn it_names_nothing_without_a_service() {
+        let mut observed = unit("Stable", 2, &[("a-2", 10_000)], &["a-0", "a-1"]);
+        observed.split.as_mut().unwrap().broken.insert("a-0".to_owned());
+        assert_eq!(route(&settled(&observed, 0)), Some(vec![("a-2", 10_000), ("a-1", 0)]));
+        let mut observed = unit("Stable", 2, &[("a-0", 10_000)], &[]);
+        observed.split.as_mut().unwrap().broken.insert("a-0".to_owned());
+        assert_eq!(route(&settled(&observed, 0)), Some(vec![("a-2", 10_000)]));
+    }
+
+    #[test]
+    fn it_says_what_it_yields_to_and_what_its_route_carries() {
+        let plan = settled(&unit("Stable", 2, &[("a-2", 10_000)], &[]), 3);
+        let status = plan.split.unwrap();
+        let of = |kind: &str| status.conditions.iter().find(|c| c.type_ == kind).map(|c| c.reason.as_str());
+        assert_eq!(
+            (of("Accepted"), of("Stalled"), of("ResolvedRefs")),
+            (Some("Conflict"), Some("Conflict"), Some("ResolvedRefs"))
+        );
+        assert_eq!(status.message, "an older one");
+        assert_eq!(plan.next, None, "nothing is left to be done");
+    }
+
+    #[test]
+    fn what_a_deleted_model_has_left_ends_once_no_request_can_be_under_way() {
+        let mut observed = unit("Stable", 2, &[("b-1", 10_000)], &[]);
+        let split = observed.split.as_mut().unwrap();
+        split.unresolved = Some(Refusal {
+            condition: "ResolvedRefs",
+            reason: "ModelDeploymentNotFound",
+            message: String::new(),
+        });
+        split.leftovers = vec![Leftover {
+            revision: "b-1".to_owned(),
+            version: "1".to_owned(),
+            runs: true,
+            serves: true,
+            elsewhere: false,
+        }];
+        let ends =
+            |plan: &Plan| plan.writes.contains(&Write::DeleteDeployment { revision: "b-1".to_owned() });
+        assert!(!ends(&settled(&observed, 7)), "it is still sent to, and nobody takes that over");
+        observed.models.clear();
+        assert!(!ends(&settled(&observed, 5)), "its requests may take 5 s");
+        let plan = settled(&observed, 7);
+        assert!(ends(&plan) && plan.confirm);
+    }
+}
