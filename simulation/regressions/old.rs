@@ -1,0 +1,35 @@
+//! Worlds in which what somebody acts on is older than it seems: a read, a verdict, a beginning, a clock.
+
+use std::time::Duration;
+
+use seatrial::world::plant::{during::During, user::Deed};
+
+use crate::{
+    faults::{Fault, What},
+    plans::bases::rollout,
+    scenario::{Scenario, Version},
+};
+
+/// As [`super::all`].
+pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
+    vec![(
+        "a leader that had just begun passed a step on what was measured before Prometheus had stopped scraping",
+        blind_since(),
+    )]
+}
+
+/// At every moment of the two steps and of the watch, the leader goes, and its successor finds its Prometheus blind.
+fn blind_since() -> Vec<Scenario> {
+    let at = |second| {
+        let mut scenario = rollout(Version::Good);
+        scenario.splits[0].holds = true;
+        let split = scenario.splits[0].object();
+        scenario.script[1].1 = Deed::Create(split);
+        let (from, until) = (Duration::from_secs(second), Duration::from_secs(second + 10));
+        scenario.faults = vec![Fault { id: 1, what: What::Kill, replica: None, from, until, share: 1000 }];
+        let from = Duration::from_secs(second + 4);
+        scenario.stalls = vec![During { from, until: Duration::from_secs(second + 16), what: () }];
+        scenario
+    };
+    (56..66).map(at).collect()
+}
