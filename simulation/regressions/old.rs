@@ -7,15 +7,25 @@ use seatrial::world::plant::{during::During, user::Deed};
 use crate::{
     faults::{Fault, What},
     plans::bases::rollout,
-    scenario::{Scenario, Version},
+    scenario::{Scenario, Version, model_key, split_key},
 };
 
 /// As [`super::all`].
 pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
-    vec![(
-        "a leader that had just begun passed a step on what was measured before Prometheus had stopped scraping",
-        blind_since(),
-    )]
+    vec![
+        (
+            "a leader that had just begun passed a step on what was measured before Prometheus had stopped scraping",
+            blind_since(),
+        ),
+        (
+            "pods ended too early: their drain counted from the decision once their TrafficSplit was deleted",
+            deleted_while_draining(),
+        ),
+    ]
+}
+
+fn at_millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
 /// At every moment of the two steps and of the watch, the leader goes, and its successor finds its Prometheus blind.
@@ -32,4 +42,15 @@ fn blind_since() -> Vec<Scenario> {
         scenario
     };
     (56..66).map(at).collect()
+}
+
+/// A candidate with weight gives way to the next; then its `TrafficSplit` goes.
+fn deleted_while_draining() -> Vec<Scenario> {
+    let at = |millis| {
+        let mut scenario = rollout(Version::Good);
+        scenario.script.push((Duration::from_secs(54), Deed::Version(model_key("iris"), "0.2.0".to_owned())));
+        scenario.script.push((at_millis(millis), Deed::Delete(split_key("iris"))));
+        scenario
+    };
+    (112..118).map(|half| at(half * 500)).collect()
 }
