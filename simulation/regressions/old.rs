@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use seatrial::world::plant::{during::During, user::Deed};
+use serde_json::json;
 
 use crate::{
     faults::{Fault, What},
@@ -20,6 +21,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         (
             "pods ended too early: their drain counted from the decision once their TrafficSplit was deleted",
             deleted_while_draining(),
+        ),
+        (
+            "stable was made smaller by a plan that had waited for seconds, when its user wanted more again",
+            scaled_meanwhile(),
         ),
     ]
 }
@@ -53,4 +58,32 @@ fn deleted_while_draining() -> Vec<Scenario> {
         scenario
     };
     (112..118).map(|half| at(half * 500)).collect()
+}
+
+/// One write of a plan takes three seconds; the watches of the leader begin anew meanwhile, so that it has seen what it did
+/// not plan for.
+fn scaled_meanwhile() -> Vec<Scenario> {
+    let at = |millis: u64| {
+        let mut scenario = rollout(Version::Good);
+        let (full, wish) = (4, |replicas: i64| json!({"spec": {"replicas": replicas}}));
+        scenario.models[0].replicas = full;
+        scenario.script[0].1 = Deed::Create(scenario.models[0].object("0.0.0"));
+        let less = json!({"spec": {"replicas": 2, "model": {"version": "0.1.0"}}});
+        scenario.script[2] = (Duration::from_secs(45), Deed::Merge(model_key("iris"), less));
+        scenario.script.push((at_millis(45_900), Deed::Merge(model_key("iris"), wish(3))));
+        let fault = |id, what, from, until| Fault {
+            id,
+            what,
+            replica: None,
+            from: at_millis(from),
+            until: at_millis(until),
+            share: 1000,
+        };
+        scenario.faults = vec![
+            fault(1, What::Late(Duration::from_millis(3100)), 45_000 + millis, 45_006 + millis),
+            fault(2, What::Gone, 46_000, 46_200),
+        ];
+        scenario
+    };
+    (0..20).map(|step| at(step * 5)).collect()
 }
