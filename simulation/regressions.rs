@@ -1,5 +1,6 @@
 //! Worlds that found bugs. Each says what would have happened to a user; they run first.
 
+mod old;
 mod shared;
 
 use std::{
@@ -103,7 +104,7 @@ fn more() -> Vec<(&'static str, Vec<Scenario>)> {
 
 /// Runs them; of what fails again `TELL=1` tells the history.
 pub fn run(report: &Mutex<Report>) {
-    let all: Vec<_> = all().into_iter().chain(more()).chain(shared::all()).collect();
+    let all: Vec<_> = all().into_iter().chain(more()).chain(shared::all()).chain(old::all()).collect();
     let worlds: Vec<(&str, usize, &Scenario)> = (all.iter())
         .flat_map(|(about, worlds)| worlds.iter().enumerate().map(|(number, world)| (*about, number, world)))
         .collect();

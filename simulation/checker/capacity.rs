@@ -178,7 +178,10 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
         let wanted = |s: &Step<'_, '_, Deployment>| {
             least_asked(model, world.read_from(s.change), s.change.revision) > 0
         };
-        let ends = |s: &Step<'_, '_, Deployment>| s.after.is_none_or(|d| d.replicas == Some(0));
+        // One that somebody else deleted has no pods to end: it is made anew at the size that it has left.
+        let ends = |s: &Step<'_, '_, Deployment>| {
+            s.before.is_some_and(|d| size(d) > 0) && s.after.is_none_or(|d| d.replicas == Some(0))
+        };
         let cut = track.steps().filter(|s| s.ours && s.change.at <= served.at && ends(s)).last();
         let cut = cut.is_some_and(|s| owned(&s) && wanted(&s));
         out.armed();

@@ -91,7 +91,8 @@ fn jumped(turn: &Turn<'_, '_>) -> Option<String> {
     })
 }
 
-/// The greatest share that the candidate had in this attempt before a route was written.
+/// The greatest share that the candidate had in this attempt before a route was written, by whichever route: its model may be
+/// named by another `TrafficSplit` now, which goes on with what is held.
 fn most_before(
     world: &World<'_>,
     write: &super::trial::RouteWrite<'_, '_>,
@@ -105,9 +106,8 @@ fn most_before(
             s.value.as_ref().is_some_and(|m| m.status.attempt == status.attempt && on_trial(m.status.phase))
         })
         .map_or(0, |s| s.change.revision);
-    let written = world.routes.get(write.key).map(|t| t.states.as_slice()).unwrap_or_default();
+    let written = world.routes.values().flat_map(|track| &track.states);
     written
-        .iter()
         .filter(|s| s.change.revision >= begun && s.change.revision < write.change.revision && s.ours)
         .filter_map(|s| Some(Share::of(s.value.as_ref(), status)?.ppm()))
         .max()

@@ -10,6 +10,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::time::{Duration, Instant};
 
 use super::{
     cache::{Cache, Table, splits},
@@ -33,6 +34,9 @@ pub const MANAGER: &str = "seatrial";
 /// it is a conflict like any other.
 const NEVER: &str = "1";
 
+/// So old a live read may be when something is raised or taken away because of it.
+const FRESH: Duration = Duration::from_secs(2);
+
 /// What came of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acted {
@@ -45,11 +49,17 @@ pub struct Acted {
 }
 
 impl Controller {
-    /// Carries out a plan. Stops at the first write that fails: what comes after it may rely on it.
-    pub async fn act(&self, found: &Found, plan: &Plan) -> Result<Acted, Error> {
+    /// Carries out a plan. Stops at the first write that fails: what comes after it may rely on it. Stops, to be planned again,
+    /// where a plan that has to rest on a live read rests on one that is older than [`FRESH`] by now, because a write took
+    /// long; a rollback goes on.
+    pub async fn act(&self, found: &Found, plan: &Plan, read: Option<Instant>) -> Result<Acted, Error> {
         let client = if plan.urgent { &self.cx.api.rollback } else { &self.cx.api.writes };
         let mut acted = Acted::default();
         for write in &plan.writes {
+            let old = read.is_some_and(|at| at.elapsed() > FRESH) && !plan.urgent;
+            if old && acted.wrote {
+                break;
+            }
             let wrote = match write {
                 Write::Status { model } => {
                     let wrote = self.write_status(client, found, plan, model).await?;

@@ -170,11 +170,13 @@ impl Controller {
             yielding::plan(&observed, conflict.clone(), self.cx.clock.now())
         };
         let mut plan = plans(&found);
+        let mut read = None;
         if plan.confirm {
             found = self.reread(&found).await?;
             plan = plans(&found);
+            read = Some(tokio::time::Instant::now());
         }
-        let acted = self.act(&found, &plan).await?;
+        let acted = self.act(&found, &plan, read).await?;
         if acted.wrote {
             for model in models {
                 self.queue.add(Unit::Model(model.clone()), tokio::time::Instant::now());
@@ -243,6 +245,7 @@ impl Controller {
         if plan.confirm && split.is_none() && self.is_claimed_after_all(models).await? {
             return Ok(Done::default());
         }
+        let mut read = None;
         if plan.confirm {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
@@ -256,8 +259,9 @@ impl Controller {
             plan = plan::plan(&observed_live, self.cx.clock.now());
             found = live;
             observed = observed_live;
+            read = Some(tokio::time::Instant::now());
         }
-        let acted = self.act(&found, &plan).await;
+        let acted = self.act(&found, &plan, read).await;
         self.publish(&found, &observed, &plan, &acted, answered);
         if acted.is_err() {
             self.doubted().insert(unit);

@@ -186,7 +186,8 @@ impl World {
             breach: (self.verdict == Verdict::Fail && has_weight)
                 .then(|| ProvenBreach { slo: name.clone(), message: "bad".to_owned() }),
             shared: (self.verdict == Verdict::Shared && has_weight).then_some(name),
-            pass: self.verdict == Verdict::Pass && begun,
+            // What was proven before Prometheus went stays proven.
+            pass: (self.verdict == Verdict::Pass || (self.verdict == Verdict::Blind && self.baked)) && begun,
             baked: Duration::from_secs(if self.baked && begun { 3600 } else { 0 }),
             observability: if self.verdict == Verdict::Blind {
                 Observability::No("Prometheus is away".to_owned())
@@ -308,10 +309,11 @@ impl World {
             }
         }
         let index = |world: &World| world.status.step.as_ref().map_or(-1, |s| s.index);
-        if self.verdict == Verdict::Shared && self.requests.is_empty() {
+        let held = matches!(self.verdict, Verdict::Shared | Verdict::Blind);
+        if held && self.requests.is_empty() {
             let same = self.status.candidate_revision == before.status.candidate_revision;
             let risen = same && before.status.step.is_some() && index(self) > index(before);
-            assert!(!risen, "step {} begins although a breach is shared", index(self));
+            assert!(!risen, "S11: step {} begins while the verdict is {:?}", index(self), self.verdict);
         }
         for (revision, (desired, _)) in &before.workloads {
             let (now, _) = self.workloads.get(revision).copied().unwrap_or((0, 0));
@@ -354,6 +356,7 @@ impl World {
                 self.accepted = self.route.as_ref().map_or(0, |r| r.0);
                 self.unsettled = self.route.iter().map(|r| r.1.clone()).collect();
             }
+            Event::Judge(Verdict::Blind) => self.verdict = Verdict::Blind,
             Event::Judge(verdict) => (self.verdict, self.baked) = (*verdict, *verdict == Verdict::Pass),
             Event::Wait(seconds) => self.now += SignedDuration::from_secs(*seconds),
             Event::Want(revision) => self.wanted = revision,

@@ -243,10 +243,15 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
         model.judgement.baked >= rules.bake
     };
     let baked = baked || on(Mutant::BakeIgnored);
-    // Without traffic there is nothing to prove, but what follows must be measurable.
-    let measurable = !matches!(model.judgement.observability, Observability::No(_));
-    let proven = (no_traffic && measurable) || model.judgement.pass || on(Mutant::UndecidedPasses);
-    if baked && proven && around.at_goal && around.effective.is_settled() && !around.held() {
+    // Without traffic there is nothing to prove.
+    let proven = no_traffic || model.judgement.pass || on(Mutant::UndecidedPasses);
+    if baked
+        && proven
+        && measurable(model, step)
+        && around.at_goal
+        && around.effective.is_settled()
+        && !around.held()
+    {
         let approved = !steps::needs_approval(canary, step.index)
             || step.approvals.contains(&step.index)
             || on(Mutant::ApprovalIgnored);
@@ -264,6 +269,15 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
             Move::Retreat(rollback(Outcome::RolledBack, "Inconclusive", message, around.now))
         }
     })
+}
+
+/// What follows could be measured: whatever was found out before, a leader that is new asks for all of it anew.
+fn measurable(model: &Model, step: &StepStatus) -> bool {
+    match model.judgement.observability {
+        Observability::Yes => true,
+        Observability::Unknown => step.unobservable_since.is_none(),
+        Observability::No(_) => false,
+    }
 }
 
 /// The step's bake begins when its weight is effective.
@@ -323,6 +337,6 @@ fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
     }
     let effective = around.at_goal && around.effective.is_settled();
     let baked = model.judgement.baked >= window || on(Mutant::WindowIgnored);
-    (effective && baked && !around.held())
+    (effective && baked && measurable(model, step) && !around.held())
         .then_some(Move::Promote { warm: None, why: "it met its SLOs at every step and at 100 %" })
 }

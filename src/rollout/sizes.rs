@@ -52,9 +52,9 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
                 r.used == used && !(used == RevisionUse::Candidate && is_new_attempt(model, status))
             });
             let since = same.and_then(|r| r.since.clone()).or(Some(MicroTime(around.now)));
-            // Service `<name>` still leads to it, however long ago that was decided: the drain has not begun.
-            let selected = used == RevisionUse::Draining && model.service == StableService::On(name.clone());
-            let since = since.filter(|_| !selected);
+            // However long ago that was decided, the drain has not begun while somebody may be led to it.
+            let led_to = model.service == StableService::On(name.clone()) || may_be_sent_to(&name, around);
+            let since = since.filter(|_| used != RevisionUse::Draining || !led_to);
             RevisionStatus {
                 version: model.version_of(&name),
                 used,
@@ -69,6 +69,14 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
     all.sort_by_key(|r| (r.used, std::cmp::Reverse(model.workload(&r.name).created), r.name.clone()));
     all.truncate(40);
     status.revisions = all;
+}
+
+/// Whether some proxy may still apply weights that send to a revision. Told by its status, so that it is known too once the
+/// `TrafficSplit` is deleted, which takes with it since when its route is effective.
+fn may_be_sent_to(revision: &str, around: &Around<'_>) -> bool {
+    let Some(split) = around.split.filter(|_| !on(Mutant::DrainFromWrite)) else { return false };
+    let shares = split.route.live().is_some_and(|view| view.shares.contains_key(revision));
+    shares || !around.effective.is_settled()
 }
 
 /// What a route of another `TrafficSplit` sends to is warm without an end. Once it sends there no more, its proxies have to

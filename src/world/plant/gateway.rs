@@ -101,7 +101,26 @@ pub struct News {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Task {
     Take(Key, usize),
-    Report { route: Key, parent: ParentReference, index: usize, taken: (String, i64), resolved: bool },
+    Report(Report),
+}
+
+/// What a parent's controller has to say about a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Report {
+    route: Key,
+    parent: ParentReference,
+    index: usize,
+    taken: Taken,
+    resolved: bool,
+}
+
+/// What was decided about a route when it was looked at. One that was refused then, and so given to no proxy, is not called
+/// accepted because it would be by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Taken {
+    uid: String,
+    generation: i64,
+    accepted: bool,
 }
 
 /// The controllers of all Gateways.
@@ -110,8 +129,8 @@ pub struct Gateway {
     setting: Setting,
     due: Agenda<Task>,
     routes: BTreeMap<Key, usize>,
-    /// What each parent has taken over last, by uid and generation: that is what it reports, never what was before.
-    taken: BTreeMap<(Key, usize), (String, i64)>,
+    /// What each parent has taken over or refused last: that is what it reports, never what was before.
+    taken: BTreeMap<(Key, usize), Taken>,
 }
 
 impl Gateway {
@@ -177,40 +196,44 @@ impl Gateway {
             idle: view.idle,
             timeout,
         };
-        if !matches!(wrong, Some((Wrong::Refuses, _))) {
+        let refused = match wrong {
+            Some((Wrong::Refuses, until)) => Some(until),
+            _ => None,
+        };
+        if let Some(until) = refused {
+            self.after(around, until, Task::Take(route.clone(), parent));
+        } else {
             let parents = typed.spec.parent_refs.len();
             let config = Some(Arc::new(config));
             around.config_news.push(News { route: route.clone(), parent, parents, config });
         }
         let at = now + self.setting.reports.draw(&mut self.chance);
-        let taken = (view.uid, view.generation);
+        let taken = Taken { uid: view.uid, generation: view.generation, accepted: refused.is_none() };
         self.taken.insert((route.clone(), parent), taken.clone());
-        self.due.add(at, Task::Report { route, parent: reference, index: parent, taken, resolved });
+        let report = Report { route, parent: reference, index: parent, taken, resolved };
+        self.due.add(at, Task::Report(report));
     }
 
-    fn report(&mut self, task: Task, around: &mut Surroundings) {
-        let Task::Report { route, parent, index, taken, resolved } = task.clone() else { return };
-        if self.taken.get(&(route.clone(), index)) != Some(&taken) {
+    fn report(&mut self, report: Report, around: &mut Surroundings) {
+        if self.taken.get(&(report.route.clone(), report.index)) != Some(&report.taken) {
             return;
         }
-        let mut generation = taken.1;
-        let mut accepted = true;
-        match self.wrong(index, around.elapsed()) {
-            Some((Wrong::Away | Wrong::Silent, until)) => return self.after(around, until, task),
+        let mut generation = report.taken.generation;
+        match self.wrong(report.index, around.elapsed()) {
+            Some((Wrong::Away | Wrong::Silent, until)) => {
+                return self.after(around, until, Task::Report(report));
+            }
             Some((Wrong::Stale, until)) => {
                 generation -= 1;
-                self.after(around, until, task);
+                self.after(around, until, Task::Report(report.clone()));
             }
-            Some((Wrong::Refuses, until)) => {
-                accepted = false;
-                self.after(around, until, Task::Take(route.clone(), index));
-            }
-            Some((Wrong::Slow(_), _)) | None => {}
+            Some((Wrong::Slow(_) | Wrong::Refuses, _)) | None => {}
         }
+        let Report { route, parent, taken, resolved, .. } = report;
         let at = around.clock.now().to_string();
         // The route may be gone.
         let _ = around.api.edit(NAME, &route, Part::Status, |route| {
-            write(route, &parent, generation, accepted, resolved, &at);
+            write(route, &parent, generation, taken.accepted, resolved, &at);
         });
     }
 }
@@ -251,7 +274,7 @@ impl Actor for Gateway {
         while let Some((at, task)) = self.due.due(now) {
             match task {
                 Task::Take(route, parent) => self.take(route, parent, around, at),
-                report @ Task::Report { .. } => self.report(report, around),
+                Task::Report(report) => self.report(report, around),
             }
         }
     }

@@ -311,6 +311,22 @@ async fn a_gateway_may_be_away_silent_stale_slow_or_against_it_and_makes_up_for_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_gateway_refused_it_does_not_accept_before_its_proxies_have_it() {
+    let mut setting = setting();
+    let (from, until) = (Duration::from_secs(41), Duration::from_millis(42_100));
+    setting.gateway.faults = vec![During { from, until, what: Fault { parent: None, what: Wrong::Refuses } }];
+    // Refused at 42.02 s, taken over at 42.1 s, reported 0.8 s after each.
+    (setting.gateway.hears, setting.gateway.reports) = (Range::millis(20, 20), Range::millis(800, 800));
+    let mut world = serving(setting, &[("a", 5000), ("b", 5000)]).await;
+    pass(&mut world, 2).await;
+    reweigh(&world, &[("a", 4000), ("b", 6000)]);
+    world.play(std::future::pending(), |_| false, Duration::from_millis(850)).await;
+    assert_ne!(acceptance(&world), Acceptance::Accepted);
+    pass(&mut world, 1).await;
+    assert_eq!(acceptance(&world), Acceptance::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn people_do_what_their_script_says_and_verbs_name_the_revision_of_that_moment() {
     let model = key("ModelDeployment", "iris");
     let after = Duration::from_secs;
