@@ -8,14 +8,15 @@ use super::{
     trial::{Share, least_full, models_of, need, route_writes},
     world::World,
 };
-use seatrial::api::v1alpha1::Phase;
+use seatrial::{api::v1alpha1::Phase, world::history::Key};
 
 /// What all weights of a route sum to.
 const TOTAL: i64 = 10_000;
 
 /// S1 (after every revision). In every route that we write, the weights of the rule for traffic are integers from 1 to
 /// 10 000 and sum to 10 000. Sharpened: a route that carries nothing (only idle entries) is legal before the first revision
-/// is ready; it may not follow on one that carried something to ready pods of a model that still stands.
+/// is ready; it may not follow on one that carried something to ready pods, which still have their Service, of a model that
+/// still stands.
 pub fn s1_weights_sum(world: &World<'_>, out: &mut Findings) {
     for write in route_writes(world) {
         let Some(route) = &write.change.after else { continue };
@@ -31,7 +32,9 @@ pub fn s1_weights_sum(world: &World<'_>, out: &mut Findings) {
         let (namespace, from) = (write.key.namespace.as_str(), world.read_from(write.change));
         let serves = |name: &String| {
             let own = models_of(world, &write).iter().any(|(key, ..)| is_of(name, &key.name));
-            own && world.least_ready(namespace, name, from, write.change.revision) > 0
+            let service = world.services.get(&Key::new("Service", namespace, name));
+            let reachable = service.is_some_and(|track| track.at(write.change.revision).is_some());
+            own && reachable && world.least_ready(namespace, name, from, write.change.revision) > 0
         };
         let left = write.before.is_some_and(|b| b.shares.keys().any(serves));
         let fits = if weights.is_empty() { !left } else { whole && sum == TOTAL };
@@ -125,7 +128,7 @@ fn failed_before_ready(world: &World<'_>, out: &mut Findings) {
 
 /// S3 (at the end). Make before break: a candidate's or a first revision's weight leaves 0 only when every proxy of the route
 /// already applies a generation that names it (Service and ready Deployment exist then); no name leaves the route while any
-/// proxy still sends to it, unless its model has gone or is named no more.
+/// proxy still sends to it by this route, unless its model has gone or is named no more.
 pub fn s3_make_before_break(world: &World<'_>, out: &mut Findings) {
     for write in route_writes(world) {
         let (namespace, until) = (write.key.namespace.as_str(), write.change.revision);
@@ -140,8 +143,7 @@ pub fn s3_make_before_break(world: &World<'_>, out: &mut Findings) {
                 out.expect(unknowing.is_empty(), write.change, || {
                     format!("{name} was given weight although proxies {unknowing:?} do not know it yet")
                 });
-                let service =
-                    world.services.get(&seatrial::world::history::Key::new("Service", namespace, name));
+                let service = world.services.get(&Key::new("Service", namespace, name));
                 out.expect(service.is_some_and(|t| t.at(until).is_some()), write.change, || {
                     format!("{name} was given weight without a Service")
                 });
@@ -151,7 +153,8 @@ pub fn s3_make_before_break(world: &World<'_>, out: &mut Findings) {
                 if !named || write.after.names(&revision.name) {
                     continue;
                 }
-                let effective = world.effective(namespace, &revision.name, write.change.at);
+                let routed = world.routed.get(&(write.key, revision.name.as_str()));
+                let effective = routed.map_or(0, |carried| carried.most(write.change.at));
                 let was = write.was(&revision.name);
                 out.expect(effective == 0 && was == 0, write.change, || {
                     format!(
