@@ -35,6 +35,9 @@ unit:  ## all tests that need no cluster, and the proofs of the simulation's che
 # crate in a few large pieces is compiled in less time, and to faster code, than one in 256.
 regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_OPT_LEVEL := 2
 regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_INCREMENTAL := false
+# Sums that overflow still end a run; what the standard library checks of itself at every access costs a sixth.
+regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS := false
+regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := true
 
 sim:  ## thousands of rollouts in a world that fails; SEEDS=20000 FROM=1 says which, SEED=n replays one and makes it smaller
 	cargo test --locked --test simulation

@@ -247,6 +247,6 @@ fn crash(replica: usize, after: u32, moment: Moment, away: Duration, until: Dura
 
 /// What happens to the event of exactly this moment.
 fn moment(replica: usize, at: Duration, what: What) -> Fault {
-    debug_assert!(replica < NAMES.len());
+    assert!(replica < NAMES.len());
     Fault { id: 1, what, replica: Some(replica), from: at, until: at + Duration::from_millis(1), share: 1000 }
 }

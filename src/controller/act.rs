@@ -159,7 +159,7 @@ impl Controller {
         let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
         let owner = owner(model);
         let name = if stable { &owner.name } else { revision };
-        let live = model.services.iter().find(|s| s.name_any() == *name).map(|s| &**s);
+        let live = model.services.iter().find(|s| s.metadata.name.as_deref() == Some(name)).map(|s| &**s);
         let wish = wish(found, model, revision, i32::from(stable));
         if live.is_some_and(|live| self.known.is_settled(live.meta(), wish)) {
             return Ok(false);
@@ -188,7 +188,8 @@ impl Controller {
             return self.scale(client, model, revision, replicas).await;
         };
         let owner = owner(model);
-        let live = model.deployments.iter().find(|d| d.name_any() == revision).map(|d| &**d);
+        let live =
+            model.deployments.iter().find(|d| d.metadata.name.as_deref() == Some(revision)).map(|d| &**d);
         let wish = wish(found, model, revision, replicas);
         if live.is_some_and(|live| self.known.is_settled(live.meta(), wish)) {
             return Ok(false);

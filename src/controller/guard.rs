@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use kube::{
     Resource,
-    core::{ObjectMeta, PartialObjectMeta, error_boundary::InvalidObject},
+    core::{ObjectMeta, error_boundary::InvalidObject},
 };
 use serde::{
     Deserialize, Deserializer,
@@ -31,12 +31,14 @@ impl<K> Guard<K> {
 impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guard<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        let error = match K::deserialize(&value) {
+        // The object takes the texts out of the value: only what a broken one is told by is copied.
+        let metadata = value.get("metadata").cloned();
+        let error = match K::deserialize(value) {
             Ok(object) => return Ok(Self::of(object)),
             Err(error) => error.to_string(),
         };
-        let PartialObjectMeta { metadata, .. } =
-            PartialObjectMeta::<K>::deserialize(&value).map_err(D::Error::custom)?;
+        let metadata = metadata.map(ObjectMeta::deserialize).transpose().map_err(D::Error::custom)?;
+        let metadata = metadata.unwrap_or_default();
         Ok(Self(Err(InvalidObject { error, metadata })))
     }
 }

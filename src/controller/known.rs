@@ -101,7 +101,7 @@ impl Controller {
         if on(Mutant::TemplateCopied) && stable == Some(revision) {
             return Some(Arc::new(Snapshot { revision: revision.to_owned(), ..fresh()? }));
         }
-        if let Some(stored) = model.revisions.iter().find(|r| r.name_any() == revision) {
+        if let Some(stored) = model.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(revision)) {
             return self.known.snapshot(stored)
                 .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
                 .ok();

@@ -28,6 +28,7 @@ pub mod scale;
 pub mod status;
 pub mod vet;
 pub mod watch;
+pub mod woken;
 
 use std::collections::BTreeMap;
 

@@ -356,8 +356,8 @@ fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
 }
 
 fn workload(found: &FoundModel, name: &str) -> Workload {
-    let stored = found.revisions.iter().find(|r| r.name_any() == name);
-    let deployment = found.deployments.iter().find(|d| d.name_any() == name);
+    let stored = found.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(name));
+    let deployment = found.deployments.iter().find(|d| d.metadata.name.as_deref() == Some(name));
     let labels = stored.map(|r| r.labels()).or(deployment.map(|d| d.labels()));
     let health = deployment.map(|d| workload::health(d)).unwrap_or_default();
     let pods = found.pods.get(name);

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use futures::{StreamExt, pin_mut};
+use futures::{FutureExt, StreamExt, pin_mut};
 use kube::{
     Api, Client, Resource, ResourceExt,
     runtime::{
@@ -18,10 +18,12 @@ use super::{
     guard::Guard,
     queue::Unit,
     reconcile::Controller,
+    woken,
 };
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     revision::MODEL_LABEL,
+    route::HTTPRoute,
 };
 
 /// Objects that we make carry this label; the generated routes too.
@@ -32,17 +34,18 @@ pub async fn watches(controller: &Arc<Controller>) {
     let client = &controller.cx.api.reads;
     let (all, ours) = (watcher::Config::default(), watcher::Config::default().labels(OURS));
     let children = watcher::Config::default().labels(MODEL_LABEL);
-    tokio::join!(
-        biased;
-        watch(controller, client, all.clone(), |c| &mut c.splits, touched_split),
-        watch(controller, client, all.clone(), |c| &mut c.models, touched_model),
-        watch(controller, client, all.clone(), |c| &mut c.runtimes, touched_runtime),
-        watch(controller, client, children.clone(), |c| &mut c.deployments, touched_child),
-        watch(controller, client, children.clone(), |c| &mut c.services, touched_child),
-        watch(controller, client, children, |c| &mut c.revisions, touched_child),
-        watch(controller, client, ours, |c| &mut c.routes, |_, route| vec![Unit::Split(key(route))]),
-        watch(controller, client, all, |c| &mut c.gateways, touched_gateway),
-    );
+    let of_route = |_: &Cache, route: &HTTPRoute| vec![Unit::Split(key(route))];
+    woken::all(vec![
+        watch(controller, client, all.clone(), |c| &mut c.splits, touched_split).boxed(),
+        watch(controller, client, all.clone(), |c| &mut c.models, touched_model).boxed(),
+        watch(controller, client, all.clone(), |c| &mut c.runtimes, touched_runtime).boxed(),
+        watch(controller, client, children.clone(), |c| &mut c.deployments, touched_child).boxed(),
+        watch(controller, client, children.clone(), |c| &mut c.services, touched_child).boxed(),
+        watch(controller, client, children, |c| &mut c.revisions, touched_child).boxed(),
+        watch(controller, client, ours, |c| &mut c.routes, of_route).boxed(),
+        watch(controller, client, all, |c| &mut c.gateways, touched_gateway).boxed(),
+    ])
+    .await;
 }
 
 /// One watch. A broken one starts again by itself, with backoff.

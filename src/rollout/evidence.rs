@@ -144,8 +144,8 @@ impl Evidence {
         let until_known = if past.is_some() { settings.while_awaited() } else { settings };
         let judge = SloJudge::new(theta, &until_known)?;
         let ledger = Ledger::new(judge, badness, self.interval(), entered.unwrap_or(0));
-        let (pods_ratio, kept) = (*pods_ratio, vec![]);
-        Some(Judged::Share(Box::new(Share { ledger, past, theta, settings, pods_ratio, kept })))
+        let (pods_ratio, kept, reported) = (*pods_ratio, vec![], None);
+        Some(Judged::Share(Box::new(Share { ledger, past, theta, settings, pods_ratio, kept, reported })))
     }
 
     fn interval(&self) -> i64 {
@@ -268,33 +268,10 @@ impl Evidence {
 
     /// The verdicts as they stand.
     #[must_use]
-    pub fn judgement(&self, step: &StepStatus, now: Timestamp) -> Judgement {
-        let judges: Vec<&SloJudge> = self
-            .slos
-            .iter()
-            .filter_map(|s| match &s.judged {
-                Judged::Share(share) => Some(share.ledger.judge()),
-                Judged::Value(_) => None,
-            })
-            .collect();
-        let mut shares = judge::verdicts(&judges, step.index).into_iter();
-        let mut all = vec![];
-        for slo in &self.slos {
-            let (verdict, status) = match &slo.judged {
-                Judged::Share(share) => {
-                    let verdict = shares.next().unwrap_or(Verdict::Inconclusive(Why::NoData));
-                    let report = share.ledger.judge().report(step.index);
-                    let status = report::share(&slo.slo, &verdict, &report, self.rules.analysis.interval);
-                    (verdict, status)
-                }
-                Judged::Value(judge) => {
-                    let verdict = judge.verdict(step.index);
-                    let status = report::value(&slo.slo, &verdict, judge);
-                    (verdict, status)
-                }
-            };
-            all.push((slo, verdict, status));
-        }
+    pub fn judgement(&mut self, step: &StepStatus, now: Timestamp) -> Judgement {
+        let said = self.said(step.index);
+        let all: Vec<_> =
+            self.slos.iter().zip(said).map(|(slo, (verdict, status))| (slo, verdict, status)).collect();
         let breach = all.iter().find_map(|(slo, verdict, status)| {
             matches!(verdict, Verdict::Fail(_))
                 .then(|| ProvenBreach { slo: slo.slo.name.clone(), message: status.message.clone() })
@@ -326,6 +303,33 @@ impl Evidence {
                 })
                 .collect(),
         }
+    }
+
+    /// The verdict on each SLO, and what its status says.
+    fn said(&mut self, step: i32) -> Vec<(Verdict, SloStatus)> {
+        let judges: Vec<&SloJudge> = self
+            .slos
+            .iter()
+            .filter_map(|s| match &s.judged {
+                Judged::Share(share) => Some(share.ledger.judge()),
+                Judged::Value(_) => None,
+            })
+            .collect();
+        let mut shares = judge::verdicts(&judges, step).into_iter();
+        let interval = self.rules.analysis.interval;
+        let said = |slo: &mut SloEvidence| match &mut slo.judged {
+            Judged::Share(share) => {
+                let verdict = shares.next().unwrap_or(Verdict::Inconclusive(Why::NoData));
+                let status = report::share(&slo.slo, &verdict, share.report(step), interval);
+                (verdict, status)
+            }
+            Judged::Value(judge) => {
+                let verdict = judge.verdict(step);
+                let status = report::value(&slo.slo, &verdict, judge);
+                (verdict, status)
+            }
+        };
+        self.slos.iter_mut().map(said).collect()
     }
 
     /// Time at this step for which every SLO has data.

@@ -204,3 +204,16 @@ fn longer_rollouts_are_planned_for_and_a_changed_plan_starts_afresh() {
     assert_eq!(share(&afresh).settings.planned_blocks, 960);
     assert!(share(&afresh).ledger.judge().report(0).requests < 1.0);
 }
+
+#[test]
+fn a_report_is_of_the_step_that_is_asked_for_and_of_all_that_was_answered() {
+    let mut evidence = evidence(json!({"dispersion": "0"}), &availability());
+    for minutes in [2, 4] {
+        play(&mut evidence, minutes, 0);
+        for step in [0, 1, 0] {
+            let Judged::Share(share) = &mut evidence.slos[0].judged else { panic!("a share is judged") };
+            let fresh = share.ledger.judge().report(step);
+            assert_eq!(*share.report(step), fresh);
+        }
+    }
+}

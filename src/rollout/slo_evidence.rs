@@ -15,6 +15,7 @@ use crate::{
         ledger::{Arm, Bound, Closed, Ledger, Standing, Which},
         settings::Settings,
         threshold::ThresholdJudge,
+        verdict::Report,
     },
     api::v1alpha1::{Duration, Slo, StepStart, StepStatus},
 };
@@ -53,6 +54,8 @@ pub(super) struct Share {
     pub pods_ratio: f64,
     /// All blocks so far, while the past is not known.
     pub kept: Vec<Closed>,
+    /// What was reported last, of which step; until the judge learns something.
+    pub reported: Option<(i32, Report)>,
 }
 
 impl Share {
@@ -73,7 +76,14 @@ impl Share {
         if let Some(judge) = SloJudge::new(self.theta, &self.settings) {
             self.ledger.judged_by(judge, &self.kept);
         }
-        (self.past, self.kept) = (None, vec![]);
+        (self.past, self.kept, self.reported) = (None, vec![], None);
+    }
+
+    /// The judge's report on a step: worked out once between two answers, and looked at with every reconcile.
+    pub fn report(&mut self, step: i32) -> &Report {
+        let known = self.reported.take().filter(|(of, _)| *of == step);
+        let known = known.unwrap_or_else(|| (step, self.ledger.judge().report(step)));
+        &self.reported.insert(known).1
     }
 
     fn keep(&mut self, closed: Vec<Closed>) {
@@ -107,6 +117,7 @@ impl SloEvidence {
                 true
             }
             (Judged::Share(share), Answer::Counters { candidate, stable }) => {
+                share.reported = None;
                 share.ledger.observe(&parts(candidate, stable));
                 let closed = share.ledger.close(until, |from, to| {
                     let step = step_at(step, from, to);

@@ -1,5 +1,7 @@
 //! What becomes of an object when the API server reads it: unknown fields go, defaults come.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -27,15 +29,18 @@ pub(super) fn decode(kind: &Kind, object: &mut Value) {
 fn prune(schema: &Schema, value: &mut Value, root: bool) {
     match (&schema.shape, value) {
         (Shape::Object { fields, rest, .. }, Value::Object(members)) => {
-            if matches!(rest, Rest::Dropped) {
-                members.retain(|name, _| fields.contains_key(name));
-            }
-            for (name, member) in members.iter_mut().filter(|(name, _)| !root || *name != "managedFields") {
+            let mut dropped = false;
+            for (name, member) in members.iter_mut() {
                 match (fields.get(name), rest) {
+                    (Some(_), _) if root && name == "managedFields" => {}
                     (Some(field), _) => prune(field, member, false),
                     (None, Rest::Of(inner)) => prune(inner, member, false),
-                    (None, Rest::Kept | Rest::Dropped) => {}
+                    (None, Rest::Kept) => {}
+                    (None, Rest::Dropped) => dropped = true,
                 }
+            }
+            if dropped {
+                members.retain(|name, _| fields.contains_key(name));
             }
         }
         (Shape::List { items, .. }, Value::Array(entries)) => {
@@ -119,17 +124,23 @@ fn compact(schema: &Schema, path: &str, value: &mut Value) {
             if matches!(rest, Rest::Kept) {
                 return;
             }
+            let in_status = path == "status";
+            let stays = |field: Option<&Arc<Schema>>, name: &str, member: &Value| {
+                field.map_or(!member.is_null(), |field| stays(field, name, member, in_status))
+            };
+            let mut all_stay = true;
             for (name, member) in members.iter_mut() {
-                match (fields.get(name), rest) {
+                let field = fields.get(name);
+                match (field, rest) {
                     (Some(field), _) => compact(field, name, member),
                     (None, Rest::Of(inner)) => compact(inner, path, member),
                     _ => {}
                 }
+                all_stay &= stays(field, name, member);
             }
-            let in_status = path == "status";
-            members.retain(|name, member| {
-                fields.get(name).map_or(!member.is_null(), |field| stays(field, name, member, in_status))
-            });
+            if !all_stay {
+                members.retain(|name, member| stays(fields.get(name), name, member));
+            }
         }
         (Shape::List { items, .. }, Value::Array(entries)) => {
             for entry in entries {

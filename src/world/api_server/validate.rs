@@ -1,5 +1,7 @@
 //! What a CRD's schema says about the values of an object, in the API server's words.
 
+use std::{cell::LazyCell, fmt::Display, ops::Deref};
+
 use serde_json::Value;
 
 use super::{
@@ -78,12 +80,13 @@ impl Walk<'_> {
         }
         if let Some(wanted) = wrong_type(schema, value) {
             let (is, path) = (type_of(value), path.to_string());
-            let within = self.within(&path);
+            let within = within(self.of_status, &path);
             let message = format!("Invalid value: {is:?}: {within} in body must be of type {wanted}: {is:?}");
             return self.say("FieldValueTypeInvalid", &path, message);
         }
         if schema.limits.any() {
-            self.limits(&schema.limits, &path.to_string(), value);
+            // Written out only for what breaks one.
+            self.limits(&schema.limits, &LazyCell::new(|| path.to_string()), value);
         }
         match (&schema.shape, value) {
             (Shape::Object { fields, rest, required, .. }, Value::Object(members)) => {
@@ -112,13 +115,11 @@ impl Walk<'_> {
         }
     }
 
-    /// The path as messages about the body say it.
-    fn within<'p>(&self, path: &'p str) -> &'p str {
-        path.strip_prefix("status.").filter(|_| self.of_status).unwrap_or(path)
-    }
-
-    fn limits(&mut self, limits: &Limits, path: &str, value: &Value) {
-        let within = self.within(path);
+    fn limits(&mut self, limits: &Limits, path: &impl Deref<Target = String>, value: &Value) {
+        let of_status = self.of_status;
+        let should = |value: &dyn Display, what: String| {
+            format!("Invalid value: {value}: {} in body should {what}", within(of_status, path))
+        };
         let invalid = "FieldValueInvalid";
         if !limits.choices.is_empty() && !limits.choices.contains(value) {
             let choices: Vec<String> =
@@ -128,16 +129,10 @@ impl Walk<'_> {
         }
         if let Some(number) = value.as_f64() {
             if let Some(least) = limits.minimum.filter(|least| number < *least) {
-                let why = format!(
-                    "Invalid value: {value}: {within} in body should be greater than or equal to {least}"
-                );
-                self.say(invalid, path, why);
+                self.say(invalid, path, should(value, format!("be greater than or equal to {least}")));
             }
             if let Some(most) = limits.maximum.filter(|most| number > *most) {
-                let why = format!(
-                    "Invalid value: {value}: {within} in body should be less than or equal to {most}"
-                );
-                self.say(invalid, path, why);
+                self.say(invalid, path, should(value, format!("be less than or equal to {most}")));
             }
         }
         if let Some(text) = value.as_str() {
@@ -146,14 +141,11 @@ impl Walk<'_> {
                 self.say("FieldValueTooLong", path, format!("Too long: may not be more than {most} bytes"));
             }
             if let Some(least) = limits.min_length.filter(|least| length < *least) {
-                let why =
-                    format!("Invalid value: {value}: {within} in body should be at least {least} chars long");
-                self.say(invalid, path, why);
+                self.say(invalid, path, should(value, format!("be at least {least} chars long")));
             }
             let matches = |pattern: &&String| matching::matches(pattern, text) == Some(true);
             if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !matches(pattern)) {
-                let why = format!("Invalid value: {value}: {within} in body should match '{pattern}'");
-                self.say(invalid, path, why);
+                self.say(invalid, path, should(value, format!("match '{pattern}'")));
             }
         }
         if let Some(entries) = value.as_array() {
@@ -166,9 +158,7 @@ impl Walk<'_> {
                 );
             }
             if let Some(least) = limits.min_items.filter(|least| count < *least) {
-                let why =
-                    format!("Invalid value: {count}: {within} in body should have at least {least} items");
-                self.say(invalid, path, why);
+                self.say(invalid, path, should(&count, format!("have at least {least} items")));
             }
         }
         if let Some(members) = value.as_object()
@@ -178,6 +168,11 @@ impl Walk<'_> {
             self.say("FieldValueTooMany", path, format!("Too many: {count}: must have at most {most} items"));
         }
     }
+}
+
+/// The path as messages about the body say it.
+fn within(of_status: bool, path: &str) -> &str {
+    path.strip_prefix("status.").filter(|_| of_status).unwrap_or(path)
 }
 
 fn type_of(value: &Value) -> &'static str {

@@ -241,8 +241,10 @@ fn reached(kind: &Kind, new: &mut Value, old: &Value, part: Part) -> bool {
         Part::Object if kind.status && kind.is_served() => keep(new, old, "status"),
         Part::Object => {}
         Part::Status if kind.custom || !kind.is_served() => {
-            let given = std::mem::replace(new, old.clone());
-            keep(new, &given, "status");
+            let given = new.as_object_mut().and_then(|given| given.remove("status"));
+            let kept = Value::as_object(old).into_iter().flatten().filter(|(name, _)| *name != "status");
+            let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+            *new = kept.chain(given.map(|given| ("status".to_owned(), given))).collect();
             return false;
         }
         Part::Status => {

@@ -5,6 +5,10 @@ use std::fmt::Write as _;
 use reqwest::Url;
 
 use super::{series::Series, wrong::Wrong};
+use crate::prometheus::answer::RawSeries;
+
+/// An answer with more samples is given as bytes: it may be longer than the client reads.
+const MOST_HANDED: usize = 10_000;
 
 /// A query as it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,22 @@ impl Asked {
             None => Some(Self { time, query, range: None }),
         }
     }
+}
+
+/// The series of a good answer, as the client would read them from its body. `None`: only bytes will do.
+#[must_use]
+pub fn series(asked: &Asked, series: &mut Series) -> Option<Vec<RawSeries>> {
+    let (start, mut left) = (asked.time - asked.range?, MOST_HANDED);
+    let mut found = vec![];
+    for one in series.select(&asked.query)? {
+        let samples = one.within(start, asked.time);
+        left = left.checked_sub(samples.len())?;
+        if !samples.is_empty() {
+            let labels = one.labels.iter().cloned().collect();
+            found.push(RawSeries { labels, samples: samples.to_vec() });
+        }
+    }
+    Some(found)
 }
 
 /// The body of a good answer, as far as `wrong` is about the data and not about the bytes. `None`: the query does not parse.

@@ -35,7 +35,8 @@ pub struct Series {
 /// One series.
 #[derive(Debug)]
 pub struct One {
-    labels: Vec<(String, String)>,
+    /// The labels, with the name.
+    pub labels: Vec<(String, String)>,
     /// The labels as a JSON object.
     pub metric: String,
     /// Milliseconds since the epoch and value, in order.

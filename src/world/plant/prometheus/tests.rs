@@ -11,7 +11,11 @@ use super::{
 };
 use crate::{
     api::v1alpha1,
-    prometheus::client::ask,
+    prometheus::{
+        answer::parse,
+        client::ask,
+        query::{Query, Role},
+    },
     rollout::question::{Answer, Counters, Indicator, Question, Unanswered},
     world::{cluster::World, setting::Setting},
 };
@@ -143,4 +147,23 @@ async fn a_query_that_gives_no_one_number_is_no_answer(#[case] wrong: Wrong, #[c
     pass(&mut world, 60).await;
     let query = Indicator::Query { query: r#"avg(confidence{revision="$revision"})"#.to_owned() };
     assert_eq!(answer(&mut world, query).await.unwrap_err().reason, reason);
+}
+
+#[test]
+fn what_is_handed_over_is_what_the_bytes_say() {
+    let mut series = Series::default();
+    for (instance, first) in [("a", 0.1), ("b\\\"c", 7e15)] {
+        let labels = [("__name__", "asked_total"), ("instance", instance), ("job", "envoy")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        for (at, value) in [(1_000_123, first), (1_005_123, first + 0.7), (1_010_007, first + 9.0)] {
+            series.sample(labels.clone(), at, value);
+        }
+    }
+    let promql = "asked_total".to_owned();
+    let query = Query { role: Role::Total, promql, start: Some(1_000_500), until: 1_010_007 };
+    let asked = Asked { time: query.until, query: query.promql.clone(), range: Some(9507) };
+    let bytes = answer::answer(&asked, &mut series, None).unwrap().into_bytes();
+    let handed = answer::series(&asked, &mut series).unwrap();
+    assert_eq!(handed.len(), 2);
+    assert_eq!(handed, parse(&query, &bytes).unwrap());
 }
