@@ -13,6 +13,7 @@ pub mod act;
 pub mod ask;
 pub mod cache;
 pub mod clock;
+mod conflict;
 pub mod error;
 pub mod event;
 pub mod guard;

@@ -22,10 +22,7 @@ use super::{
     queue::{Queue, Unit},
 };
 use crate::{
-    api::{
-        conditions::ACCEPTED,
-        v1alpha1::{Duration, Phase, TrafficSplit},
-    },
+    api::v1alpha1::{Duration, Phase, TrafficSplit},
     mutant::{Mutant, on},
     prometheus::provider::Provider,
     revision::{REVISION_LABEL, Refusal},
@@ -34,7 +31,6 @@ use crate::{
         observed::{Model, Observed},
         phase,
         plan::{self, Plan},
-        yielding,
     },
 };
 
@@ -149,40 +145,6 @@ impl Controller {
         let models = model_keys(&guard);
         let _held = self.lock(&models).await;
         self.run(Unit::Split(key.clone()), Some(&split), &models).await
-    }
-
-    /// An older `TrafficSplit` names one of the models: this one is refused as a whole, and models that only it names are by
-    /// themselves. Its route follows what becomes of them.
-    async fn give_way(
-        &self,
-        split: &Arc<TrafficSplit>,
-        rival: &str,
-        model: &str,
-        models: &[Key],
-    ) -> Result<Done, Error> {
-        let message = format!(
-            "ModelDeployment {model} belongs to the older TrafficSplit {rival}: remove it from one of the two"
-        );
-        let conflict = Refusal { condition: ACCEPTED, reason: "Conflict", message };
-        let mut found = find(&self.cache(), &self.known, Some(split), models);
-        let plans = |found: &Found| {
-            let observed = interpret(found, &self.cx.providers);
-            yielding::plan(&observed, conflict.clone(), self.cx.clock.now())
-        };
-        let mut plan = plans(&found);
-        let mut read = None;
-        if plan.confirm {
-            found = self.reread(&found).await?;
-            plan = plans(&found);
-            read = Some(tokio::time::Instant::now());
-        }
-        let acted = self.act(&found, &plan, read).await?;
-        if acted.wrote {
-            for model in models {
-                self.queue.add(Unit::Model(model.clone()), tokio::time::Instant::now());
-            }
-        }
-        Ok(Done { again: acted.wrote, next: plan.next })
     }
 
     /// What was decided about a model concerns the others that send to its revisions, too.
