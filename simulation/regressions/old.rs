@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     faults::{Fault, What},
+    objects::Model,
     plans::bases::rollout,
     scenario::{Scenario, Version, model_key, split_key},
 };
@@ -29,10 +30,6 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
     ]
 }
 
-fn at_millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
 /// At every moment of the two steps and of the watch, the leader goes, and its successor finds its Prometheus blind.
 fn blind_since() -> Vec<Scenario> {
     let at = |second| {
@@ -49,41 +46,36 @@ fn blind_since() -> Vec<Scenario> {
     (56..66).map(at).collect()
 }
 
-/// A candidate with weight gives way to the next; then its `TrafficSplit` goes.
+/// A candidate with weight gives way to the next; its `TrafficSplit` goes once the route without it is effective.
 fn deleted_while_draining() -> Vec<Scenario> {
-    let at = |millis| {
+    let at = |millis: u64| {
         let mut scenario = rollout(Version::Good);
-        scenario.script.push((Duration::from_secs(54), Deed::Version(model_key("iris"), "0.2.0".to_owned())));
-        scenario.script.push((at_millis(millis), Deed::Delete(split_key("iris"))));
+        scenario.script.push((Duration::from_mins(1), Deed::Version(model_key("iris"), "0.2.0".to_owned())));
+        scenario.script.push((Duration::from_millis(millis), Deed::Delete(split_key("iris"))));
+        scenario.quiet = Duration::from_secs(100);
         scenario
     };
-    (112..118).map(|half| at(half * 500)).collect()
+    vec![at(62_600), at(63_000), at(63_500)]
 }
 
-/// One write of a plan takes three seconds; the watches of the leader begin anew meanwhile, so that it has seen what it did
-/// not plan for.
+/// One write of a plan takes three seconds; the leader reads something else live meanwhile.
 fn scaled_meanwhile() -> Vec<Scenario> {
     let at = |millis: u64| {
         let mut scenario = rollout(Version::Good);
-        let (full, wish) = (4, |replicas: i64| json!({"spec": {"replicas": replicas}}));
-        scenario.models[0].replicas = full;
+        let wish = |replicas: i64| json!({"spec": {"replicas": replicas}});
+        let wine = Model { name: "wine", ..scenario.models[0].clone() };
+        scenario.script.push((Duration::ZERO, Deed::Create(wine.object("1.0.0"))));
+        scenario.models.push(wine);
+        scenario.models[0].replicas = 4;
         scenario.script[0].1 = Deed::Create(scenario.models[0].object("0.0.0"));
         let less = json!({"spec": {"replicas": 2, "model": {"version": "0.1.0"}}});
-        scenario.script[2] = (Duration::from_secs(45), Deed::Merge(model_key("iris"), less));
-        scenario.script.push((at_millis(45_900), Deed::Merge(model_key("iris"), wish(3))));
-        let fault = |id, what, from, until| Fault {
-            id,
-            what,
-            replica: None,
-            from: at_millis(from),
-            until: at_millis(until),
-            share: 1000,
-        };
-        scenario.faults = vec![
-            fault(1, What::Late(Duration::from_millis(3100)), 45_000 + millis, 45_006 + millis),
-            fault(2, What::Gone, 46_000, 46_200),
-        ];
+        scenario.script[2].1 = Deed::Merge(model_key("iris"), less);
+        scenario.script.push((Duration::from_millis(45_900), Deed::Merge(model_key("iris"), wish(3))));
+        scenario.script.push((Duration::from_secs(47), Deed::Merge(model_key("wine"), wish(1))));
+        let what = What::Late(Duration::from_millis(3100));
+        let (from, until) = (Duration::from_millis(45_000 + millis), Duration::from_millis(45_004 + millis));
+        scenario.faults = vec![Fault { id: 1, what, replica: None, from, until, share: 1000 }];
         scenario
     };
-    (0..20).map(|step| at(step * 5)).collect()
+    (0..12).map(|step| at(step * 4)).collect()
 }

@@ -606,6 +606,19 @@ fn a_good_candidate_is_promoted_and_the_old_one_drained() {
 }
 
 #[test]
+fn a_deadline_that_went_by_while_nobody_led_rejects_nobody() {
+    let trial = |phase| matches!(phase, Phase::Preparing | Phase::Progressing | Phase::Watching);
+    for (_, mut world) in prefixes().into_iter().filter(|(_, world)| trial(world.status.phase)) {
+        let phase = world.status.phase;
+        for event in [Event::Ready("b"), Event::Accept, Event::Wait(120)] {
+            world.happen(&event, &world.clone());
+        }
+        let end = settled(&world);
+        assert_eq!(end.status.stable_revision.as_deref(), Some("b"), "in {phase:?}: {:?}", end.status);
+    }
+}
+
+#[test]
 fn the_first_revision_serves_on_when_the_spec_moves_on_before_it_is_stable() {
     let reached = |(_, world): &(World, World)| {
         world.status.phase == Phase::Pending && world.service.is_some() && world.route.is_some()

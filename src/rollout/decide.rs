@@ -7,7 +7,7 @@ use super::{
     evidence::Observability,
     observed::{Model, Route, Split, StableService},
     phase::Move,
-    retreat::{cancelled, rollback, rolling_back, superseded, trial},
+    retreat::{cancelled, rollback, rolling_back, superseded, trial, waits_for_us},
     steps,
 };
 use crate::{
@@ -182,7 +182,8 @@ fn not_known(model: &Model, around: &Around<'_>, step: &StepStatus, candidate: &
     let Effective::Unaccepted { message } = around.effective else { return None };
     let deadline = model.spec.progress_deadline;
     let limit = Duration::from_millis(deadline.millis() + HEARING.millis());
-    if around.is_known(candidate) || !around.over(&step.since, limit) {
+    let waits = around.is_known(candidate) || waits_for_us(model, around, step);
+    if waits || !around.over(&step.since, limit) {
         return None;
     }
     let message = format!("its route was not effective within {deadline}: {message}");

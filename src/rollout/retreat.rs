@@ -1,16 +1,20 @@
 //! What takes a candidate out, in whatever phase it is, and when that is over.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 
 use super::{
-    decide::Around,
+    decide::{Around, HEARING},
     evidence::Observability,
     observed::{Model, Split},
     phase::Move,
     shared_breach, sizes, steps,
 };
 use crate::{
-    api::v1alpha1::{OnUnobservable, Outcome, Phase, Rollback, StepStatus},
+    api::{
+        conditions::PROGRAMMED,
+        v1alpha1::{Duration, OnUnobservable, Outcome, Phase, Rollback, StepStatus},
+    },
     mutant::{Mutant, on},
     route::Effective,
     workload::TroubleKind,
@@ -107,7 +111,8 @@ fn lost_before(model: &Model, candidate: &str) -> usize {
 
 fn not_effective(model: &Model, around: &Around<'_>, step: &StepStatus, begun: bool) -> Option<Move> {
     let deadline = model.spec.progress_deadline;
-    if begun || model.status.phase == Phase::Paused || !around.over(&step.since, deadline) {
+    let paused = model.status.phase == Phase::Paused;
+    if begun || paused || !around.over(&step.since, deadline) || waits_for_us(model, around, step) {
         return None;
     }
     let candidate = model.status.candidate_revision.as_deref().unwrap_or_default();
@@ -118,6 +123,31 @@ fn not_effective(model: &Model, around: &Around<'_>, step: &StepStatus, begun: b
     };
     let message = format!("weight {} was not effective within {deadline}: {why}", step.weight);
     Some(Move::Retreat(rollback(Outcome::RolledBack, "WeightNotEffective", message, around.now)))
+}
+
+/// The candidate has the pods that its step needs, and the gateway has what it was given, or heard of it only just now: whatever
+/// is missing yet is ours to do, and late because nobody led. A deadline that went by meanwhile is not the candidate's fault.
+pub(super) fn waits_for_us(model: &Model, around: &Around<'_>, step: &StepStatus) -> bool {
+    let (Some(split), Some(candidate)) = (around.split, &model.status.candidate_revision) else {
+        return false;
+    };
+    let canary = &split.spec.strategy.canary;
+    // Somebody who writes over the route again and again is not waited for without an end.
+    let longest = steps::get(canary, step.index).map_or(canary.rollback_window, |rules| rules.max_duration);
+    let twice = Duration::from_millis(model.spec.progress_deadline.millis().saturating_mul(2));
+    if around.over(&step.since, longest.max(twice)) {
+        return false;
+    }
+    let needed = steps::replicas(canary, step.index, model.full_size());
+    let taken_over = !matches!(around.effective, Effective::Unaccepted { .. }) || {
+        let told = split.status.conditions.iter().find(|c| c.type_ == PROGRAMMED);
+        let heard = |told: &Condition| {
+            let since = MicroTime(told.last_transition_time.0);
+            told.status == "True" || !around.over(&since, HEARING)
+        };
+        split.route.live().is_some() && told.is_some_and(heard)
+    };
+    taken_over && model.workload(candidate).ready >= needed
 }
 
 fn unobservable(model: &Model, around: &Around<'_>, split: &Split, step: &StepStatus) -> Option<Move> {
