@@ -3,7 +3,7 @@
 //! `Accepted`, `ResolvedRefs` and `Programmed` mean what they mean in the Gateway API; `Reconciling` and `Stalled`
 //! are kstatus's, which Flux and `kubectl wait` understand: they are present only while true.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The spec is valid and nothing else claims what it names.
@@ -83,6 +83,13 @@ pub fn set(
 #[must_use]
 pub fn get<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == kind)
+}
+
+/// Since when condition `kind` is False, at the latest: conditions are stored to the second, rounded down. `None`: it is not.
+#[must_use]
+pub fn false_since(conditions: &[Condition], kind: &str) -> Option<Timestamp> {
+    let told = get(conditions, kind).filter(|c| c.status == "False")?;
+    told.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()
 }
 
 /// Cuts `text` to at most `limit` bytes at a character boundary: status is bounded whatever an error text brings.

@@ -108,13 +108,7 @@ impl World {
 
     fn observed(&self) -> Observed {
         let split = self.split.clone().map(|status| Split {
-            name: "iris".to_owned(),
-            generation: 1,
-            spec: split_spec(),
             status,
-            refused: None,
-            unresolved: None,
-            frozen: false,
             route: self.route.as_ref().map_or(Route::Absent, |(generation, shares)| {
                 let accepted = self.accepted >= *generation;
                 let parent = || Acceptance::Pending { parent: "Gateway public".to_owned() };
@@ -127,9 +121,7 @@ impl World {
                     acceptance,
                 })
             }),
-            broken: BTreeSet::new(),
-            leftovers: vec![],
-            propagation: Duration::from_secs(2),
+            ..Split::of(split_spec())
         });
         Observed { split, models: vec![self.model()] }
     }

@@ -10,8 +10,7 @@
 //! that `kubectl replace --force` harms nobody), then they end, as their owner was told to. The route and the Service stay
 //! for a model that comes back.
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use jiff::Timestamp;
 
 use super::{
     observed::{Model, Split},
@@ -19,7 +18,7 @@ use super::{
     sizes,
 };
 use crate::{
-    api::conditions::RESOLVED_REFS,
+    api::conditions::{self, RESOLVED_REFS},
     route::{Effective, RouteView, Share},
 };
 
@@ -60,10 +59,7 @@ pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
         sizes::unrouted_since(split).filter(|_| !split.leftovers.is_empty())?
     } else {
         let alone = models.is_empty() && split.leftovers.iter().any(|left| left.runs);
-        let told = |c: &&Condition| c.type_ == RESOLVED_REFS && c.status == "False";
-        let missing = split.status.conditions.iter().find(told).filter(|_| alone)?;
-        // Conditions are stored to the second, rounded down.
-        missing.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()?
+        conditions::false_since(&split.status.conditions, RESOLVED_REFS).filter(|_| alone)?
     };
     since.checked_add(sizes::drain(split).signed()).ok()
 }
@@ -103,13 +99,14 @@ fn is_drained(split: &Split, revision: &str, effective: &Effective, now: Timesta
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use jiff::SignedDuration;
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
     use crate::{
-        api::conditions::{self, PROGRAMMED, State},
-        api::v1alpha1::{Duration, RevisionStatus, TrafficSplitStatus},
+        api::conditions::{PROGRAMMED, State},
+        api::v1alpha1::RevisionStatus,
         rollout::observed::Route,
         route::Acceptance,
     };
@@ -130,15 +127,7 @@ mod tests {
             acceptance: Acceptance::Accepted,
         };
         Split {
-            name: "iris".to_owned(),
-            generation: 1,
-            spec: serde_json::from_value(spec).unwrap(),
-            status: TrafficSplitStatus::default(),
-            refused: None,
-            unresolved: None,
-            frozen: false,
             route: Route::Live(view),
-            broken: BTreeSet::new(),
             leftovers: vec![Leftover {
                 revision: "b-1".to_owned(),
                 version: "1".to_owned(),
@@ -146,7 +135,7 @@ mod tests {
                 serves: true,
                 elsewhere: false,
             }],
-            propagation: Duration::from_secs(2),
+            ..Split::of(serde_json::from_value(spec).unwrap())
         }
     }
 

@@ -50,6 +50,26 @@ pub struct Split {
     pub propagation: Duration,
 }
 
+#[cfg(test)]
+impl Split {
+    /// `TrafficSplit` `iris` of this spec, for tests: nothing is wrong with it, and it has no route yet.
+    pub(super) fn of(spec: TrafficSplitSpec) -> Self {
+        Self {
+            name: "iris".to_owned(),
+            generation: 1,
+            spec,
+            status: TrafficSplitStatus::default(),
+            refused: None,
+            unresolved: None,
+            frozen: false,
+            route: Route::Absent,
+            broken: BTreeSet::new(),
+            leftovers: vec![],
+            propagation: Duration::from_secs(2),
+        }
+    }
+}
+
 /// The generated route as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Route {

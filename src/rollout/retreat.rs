@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        conditions::PROGRAMMED,
+        conditions::{self, PROGRAMMED},
         v1alpha1::{Duration, OnUnobservable, Outcome, Phase, Rollback, StepStatus},
     },
     mutant::{Mutant, on},
@@ -140,7 +140,7 @@ pub(super) fn waits_for_us(model: &Model, around: &Around<'_>, step: &StepStatus
     }
     let needed = steps::replicas(canary, step.index, model.full_size());
     let taken_over = !matches!(around.effective, Effective::Unaccepted { .. }) || {
-        let told = split.status.conditions.iter().find(|c| c.type_ == PROGRAMMED);
+        let told = conditions::get(&split.status.conditions, PROGRAMMED);
         let heard = |told: &Condition| {
             let since = MicroTime(told.last_transition_time.0);
             told.status == "True" || !around.over(&since, HEARING)

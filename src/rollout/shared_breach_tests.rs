@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::v1alpha1::{Duration, ModelDeploymentStatus},
+    api::v1alpha1::ModelDeploymentStatus,
     rollout::{
         apply,
         evidence::{Judgement, Observability, ProvenBreach},
-        observed::{Latest, Route, StableService},
+        observed::{Latest, StableService},
     },
     route::Effective,
 };
@@ -31,19 +31,7 @@ fn split(analysis: &Value) -> Split {
         "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
         "analysis": analysis,
     });
-    Split {
-        name: "iris".to_owned(),
-        generation: 1,
-        spec: serde_json::from_value(spec).unwrap(),
-        status: serde_json::from_value(json!({})).unwrap(),
-        refused: None,
-        unresolved: None,
-        frozen: false,
-        route: Route::Absent,
-        broken: std::collections::BTreeSet::new(),
-        leftovers: Vec::new(),
-        propagation: Duration::from_secs(2),
-    }
+    Split::of(serde_json::from_value(spec).unwrap())
 }
 
 /// A model with a candidate at 10 %, whose breach is shared (or not), as the status has it since so many seconds.

@@ -45,21 +45,24 @@ pub fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> 
 /// nobody is no better than one to whoever served last. It changes once somebody is ready and known. What has no Service
 /// any more serves nobody, and a route that names it is not accepted: nobody would ever become known.
 fn kept(split: &Split, models: &[Decided<'_>], live: &BTreeMap<String, i32>) -> Vec<Share> {
-    let share = |(revision, weight): (&String, &i32)| Share {
-        revision: revision.clone(),
-        version: version(split, models.iter().map(|(model, _)| *model), revision),
-        weight: *weight,
-    };
+    let models_of = || models.iter().map(|(model, _)| *model);
+    let share = |(revision, weight): (&String, &i32)| share(split, models_of(), revision.clone(), *weight);
     let made_again = |name: &String| models.iter().any(|(model, _)| model.workloads.contains_key(name));
     let serves = |name: &String| !split.broken.contains(name) || made_again(name);
     live.iter().filter(|(name, _)| serves(name)).map(share).collect()
 }
 
-/// What people call a revision of the unit, or one that it has left.
-pub(super) fn version<'a>(split: &Split, models: impl Iterator<Item = &'a Model>, revision: &str) -> String {
+/// A part of the route, with what people call its revision: one of the unit, or one that it has left.
+pub(super) fn share<'a>(
+    split: &Split,
+    models: impl Iterator<Item = &'a Model>,
+    revision: String,
+    weight: i32,
+) -> Share {
     let left = split.leftovers.iter().find(|left| left.revision == revision).map(|l| l.version.clone());
-    let mut of_models = models.map(|model| model.version_of(revision));
-    left.or_else(|| of_models.find(|version| !version.is_empty())).unwrap_or_default()
+    let mut of_models = models.map(|model| model.version_of(&revision));
+    let version = left.or_else(|| of_models.find(|version| !version.is_empty())).unwrap_or_default();
+    Share { revision, version, weight }
 }
 
 /// Revisions that the route names without giving them traffic: a candidate that is about to get its first weight, and

@@ -1,7 +1,7 @@
 //! Which revisions exist, what for, and at what size.
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     decide::Around,
@@ -9,7 +9,7 @@ use super::{
     phase, steps,
 };
 use crate::{
-    api::conditions::PROGRAMMED,
+    api::conditions::{self, PROGRAMMED},
     api::v1alpha1::{Duration, ModelDeploymentStatus, Percent, Phase, RevisionStatus, RevisionUse},
     mutant::{Mutant, on},
     route::Effective,
@@ -229,10 +229,7 @@ pub fn is_drained(
 /// tells.
 #[must_use]
 pub fn unrouted_since(split: &Split) -> Option<Timestamp> {
-    let told = |c: &&Condition| c.type_ == PROGRAMMED && c.status == "False";
-    let told = split.status.conditions.iter().find(told).filter(|_| split.route.live().is_none())?;
-    // Conditions are stored to the second, rounded down.
-    told.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()
+    conditions::false_since(&split.status.conditions, PROGRAMMED).filter(|_| split.route.live().is_none())
 }
 
 /// How long requests may still run at a revision that lost its weight: the route's own limit, else 30 s.

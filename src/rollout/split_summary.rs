@@ -147,10 +147,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        api::v1alpha1::Duration,
-        route::{Acceptance, RouteView},
-    };
+    use crate::route::{Acceptance, RouteView};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -183,17 +180,9 @@ mod tests {
             acceptance: Acceptance::Accepted,
         };
         let observed = Split {
-            name: "iris".to_owned(),
-            generation: 1,
-            spec: serde_json::from_value(spec).unwrap(),
             status: status.clone(),
-            refused: None,
-            unresolved: None,
-            frozen: false,
             route: Route::Live(view),
-            broken: std::collections::BTreeSet::new(),
-            leftovers: vec![],
-            propagation: Duration::from_secs(2),
+            ..Split::of(serde_json::from_value(spec).unwrap())
         };
         split(&observed, &[], &[], &effective, &mut status, NOW);
         let ready = status.conditions.iter().find(|c| c.type_ == READY).unwrap();

@@ -3,7 +3,7 @@
 //! and within a model the traffic follows its stable revision. So no candidate that was taken out, no revision that was
 //! replaced and nothing that a deleted model has left keeps its pods for as long as the conflict lasts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use super::{
     observed::{Model, Observed, Split},
     phase,
     plan::{self, Plan, Write},
-    shares::{Decided, version},
+    shares::{Decided, share},
     sizes,
 };
 use crate::{
@@ -117,7 +117,9 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
     idle.retain(|name| !weights.contains_key(name));
     follows.at_rest &= idle.is_empty();
     if (&weights, &idle) != (&view.shares, &view.idle) {
-        follows.route = Some(named(split, models, weights, idle));
+        let all = weights.into_iter().chain(idle.into_iter().map(|name| (name, 0)));
+        let share = |(revision, weight)| share(split, models.iter(), revision, weight);
+        follows.route = Some(all.map(share).collect());
     }
     follows
 }
@@ -134,21 +136,6 @@ fn may_leave(model: &Model, stable: &str, revision: &str) -> bool {
     !on_trial && (enough || (ready > 0 && ready >= model.workload(revision).ready))
 }
 
-fn named(
-    split: &Split,
-    models: &[Model],
-    weights: BTreeMap<String, i32>,
-    idle: BTreeSet<String>,
-) -> Vec<Share> {
-    let all = weights.into_iter().chain(idle.into_iter().map(|name| (name, 0)));
-    let share = |(revision, weight): (String, i32)| Share {
-        version: version(split, models.iter(), &revision),
-        revision,
-        weight,
-    };
-    all.map(share).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -156,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::v1alpha1::{ModelDeploymentStatus, TrafficSplitStatus},
+        api::v1alpha1::ModelDeploymentStatus,
         rollout::{
             evidence::Judgement,
             leftover::Leftover,
@@ -205,16 +192,8 @@ mod tests {
         };
         let split = Split {
             name: "later".to_owned(),
-            generation: 1,
-            spec: serde_json::from_value(spec).unwrap(),
-            status: TrafficSplitStatus::default(),
-            refused: None,
-            unresolved: None,
-            frozen: false,
             route: Route::Live(view),
-            broken: BTreeSet::new(),
-            leftovers: vec![],
-            propagation: Duration::from_secs(2),
+            ..Split::of(serde_json::from_value(spec).unwrap())
         };
         Observed { split: Some(split), models: vec![model] }
     }
@@ -282,7 +261,7 @@ mod tests {
     fn it_says_what_it_yields_to_and_what_its_route_carries() {
         let plan = settled(&unit("Stable", 2, &[("a-2", 10_000)], &[]), 3);
         let status = plan.split.unwrap();
-        let of = |kind: &str| status.conditions.iter().find(|c| c.type_ == kind).map(|c| c.reason.as_str());
+        let of = |kind: &str| conditions::get(&status.conditions, kind).map(|c| c.reason.as_str());
         assert_eq!(
             (of("Accepted"), of("Stalled"), of("ResolvedRefs")),
             (Some("Conflict"), Some("Conflict"), Some("ResolvedRefs"))
