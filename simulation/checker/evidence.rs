@@ -110,7 +110,9 @@ fn not_held(
         Some(_) => {}
     }
     let stable = status.stable_revision.as_deref().unwrap_or_default();
-    let held = world.held(&route, (candidate, stable), ppm, (since, at));
+    let held: Duration = (routes_of(world, turn, since).iter())
+        .map(|(route, from, until)| world.held(route, (candidate, stable), ppm, (*from, *until)))
+        .sum();
     (held + BLUR < length).then(|| {
         let (held, length) = (held.as_secs_f64(), length.as_secs());
         format!(
@@ -118,6 +120,29 @@ fn not_held(
             since.as_secs_f64()
         )
     })
+}
+
+/// The routes that a model was in since a moment, each from when until when: it may move to another `TrafficSplit` in the
+/// middle of a trial, and what was watched under the one before counts.
+fn routes_of(
+    world: &World<'_>,
+    turn: &Turn<'_, '_>,
+    since: Duration,
+) -> Vec<(Key, Duration, Duration)> {
+    let at = turn.change.at;
+    let changes = world.splits.values().flat_map(|track| track.states.iter().map(|state| state.change));
+    let mut moves: Vec<(Duration, u64)> =
+        changes.map(|change| (change.at, change.revision)).filter(|(moved, _)| *moved < at).collect();
+    moves.sort_unstable();
+    let ends = moves.iter().skip(1).map(|(moved, _)| *moved).chain([at]);
+    let spans = moves.iter().zip(ends).map(|((from, revision), until)| ((*from).max(since), until, *revision));
+    spans
+        .filter(|(from, until, _)| from < until)
+        .filter_map(|(from, until, revision)| {
+            let (split, _) = world.split_of(turn.key, revision)?;
+            Some((Key::new("HTTPRoute", &split.namespace, &split.name), from, until))
+        })
+        .collect()
 }
 
 /// The first change from which the state before `turn` has held without interruption.

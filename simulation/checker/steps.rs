@@ -318,16 +318,17 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
 fn still_refused(world: &World<'_>, key: &Key, split: &Split, revision: u64) -> bool {
     let told = split.status.conditions.iter().filter(|c| c.status == "False");
     let mut reasons = told.filter(|c| matches!(c.type_.as_str(), "Accepted" | "ResolvedRefs"));
-    reasons.any(|c| match c.reason.as_str() {
-        "Conflict" => false,
-        "ModelDeploymentNotFound" | "GatewayNotFound" => !exists(world, split, key, revision),
-        "NameTaken" => {
-            let route = world.routes.get(&Key::new("HTTPRoute", &key.namespace, &key.name));
-            let owner = route.and_then(|t| t.at(revision)).map(|r| r.owner.clone());
-            owner.is_some_and(|owner| owner.is_none_or(|(_, uid)| uid != split.uid))
-        }
-        _ => true,
-    })
+    // One that yields has no say in its models, whatever else is wrong with it.
+    !reasons.clone().any(|c| c.reason == "Conflict")
+        && reasons.any(|c| match c.reason.as_str() {
+            "ModelDeploymentNotFound" | "GatewayNotFound" => !exists(world, split, key, revision),
+            "NameTaken" => {
+                let route = world.routes.get(&Key::new("HTTPRoute", &key.namespace, &key.name));
+                let owner = route.and_then(|t| t.at(revision)).map(|r| r.owner.clone());
+                owner.is_some_and(|owner| owner.is_none_or(|(_, uid)| uid != split.uid))
+            }
+            _ => true,
+        })
 }
 
 /// Whether the conditions say that a spec cannot be acted on.

@@ -99,10 +99,12 @@ impl Clock {
     /// clock goes on with what another wrote. Only the first time counts: afterwards what it wrote itself has to agree.
     ///
     /// A difference that rounding and a slow answer explain is none: machines that follow a time server stay by it, so that
-    /// a restart finds the same blocks of requests.
-    pub fn agree(&self, time: Timestamp) {
-        let ahead = self.wall().duration_since(time);
-        let by = if ahead.abs() < EXPLAINED { self.wall() } else { time };
+    /// a restart finds the same blocks of requests. `ahead` is how far the wall time is ahead of the steady time of whoever
+    /// led before: within what is explained, that is exact, and `time` is not.
+    pub fn agree(&self, time: Timestamp, ahead: SignedDuration) {
+        let candidates = [ahead, SignedDuration::ZERO].map(|ahead| self.wall().saturating_sub(ahead));
+        let explained = |by: &Timestamp| by.duration_since(time).abs() < EXPLAINED;
+        let by = candidates.into_iter().filter_map(Result::ok).find(explained).unwrap_or(time);
         let _ = self.agreed.set(by.duration_since(self.moved(SignedDuration::ZERO)));
     }
 
@@ -203,10 +205,10 @@ mod tests {
         let wrong = "2026-11-21T13:00:00Z".parse().unwrap();
         assert_eq!((clock.now(), clock.wall(), clock.ahead()), (wrong, wrong, SignedDuration::ZERO));
         let clone = clock.clone();
-        clone.agree(noon());
+        clone.agree(noon(), SignedDuration::ZERO);
         machine.jump(SignedDuration::from_hours(-1));
         tokio::time::advance(Duration::from_secs(90)).await;
-        clone.agree(wrong);
+        clone.agree(wrong, SignedDuration::ZERO);
         let right = "2026-11-21T12:01:30Z".parse().unwrap();
         assert_eq!((clock.now(), clock.wall()), (right, right), "what was agreed on stays");
     }

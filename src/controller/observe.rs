@@ -63,6 +63,13 @@ pub struct Left {
     pub services: Vec<Arc<Service>>,
 }
 
+impl Left {
+    /// Whether nothing is left.
+    pub const fn is_empty(&self) -> bool {
+        self.deployments.is_empty() && self.services.is_empty()
+    }
+}
+
 /// The objects of one model.
 #[derive(Clone, Debug)]
 pub struct FoundModel {

@@ -67,12 +67,11 @@ impl Controller {
         Ok(owner.is_some())
     }
 
-    /// Models that seem to be gone, and what they seem to have left: it would be deleted. A watch that has stalled, or a
-    /// replica that was cut off since before a model was made, knows no better.
+    /// Models that seem to be gone, and what they (or one of the same name before) seem to have left: it would be deleted. A
+    /// watch that has stalled, or a replica that was cut off since before a model was made, knows no better.
     async fn reread_absent(&self, found: &Found) -> Result<Found, Error> {
-        let Some(split) = found.split.as_ref().filter(|_| !found.missing_models.is_empty()) else {
-            return Ok(found.clone());
-        };
+        let nothing = found.missing_models.is_empty() && found.left.is_empty();
+        let Some(split) = found.split.as_ref().filter(|_| !nothing) else { return Ok(found.clone()) };
         let (client, namespace) = (&self.cx.api.reads, split.namespace().unwrap_or_default());
         for name in &found.missing_models {
             if let Some(live) = live_object::<ModelDeployment>(client, &namespace, name).await? {

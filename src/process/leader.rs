@@ -15,7 +15,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -33,6 +33,7 @@ use crate::{
         lanes::{ATTEMPT, Tenure},
     },
     mutant::{Mutant, on},
+    process::handover::{self, Seen},
 };
 
 /// How long a Lease is left to its holder after it was last seen to change.
@@ -63,34 +64,6 @@ pub struct Contender {
     /// Whether nobody has ever led, once that was looked up because there is no Lease.
     first: Option<bool>,
     asking: Option<BoxFuture<'static, Result<i64, kube::Error>>>,
-}
-
-/// The Lease as last seen.
-struct Seen {
-    lease: Lease,
-    /// When it was last seen to say something new, or to vanish.
-    since: Instant,
-    /// It has been deleted since.
-    vanished: bool,
-}
-
-impl Seen {
-    fn holder(&self) -> &str {
-        self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
-    }
-
-    /// Its holder's steady time, as far as this replica has watched time go by since its last renewal.
-    fn steady(&self) -> Option<Timestamp> {
-        let elapsed = SignedDuration::try_from(self.since.elapsed()).ok()?;
-        self.lease.spec.as_ref()?.renew_time.as_ref()?.0.checked_add(elapsed).ok()
-    }
-
-    /// When its holder's time is up.
-    fn expires(&self) -> Instant {
-        let seconds = self.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
-        let lasts = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
-        self.since + if self.vanished { LEASE } else { lasts.unwrap_or(LEASE) }
-    }
 }
 
 /// The Lease is ours.
@@ -202,12 +175,13 @@ impl Contender {
                 result => return result,
             }
         }
-        let lease = self.leases.get_opt(&self.name).await?;
+        let lease = self.leases.get_opt(&self.name).await.inspect_err(|_| self.lost_sight())?;
         self.observe(lease.clone());
         if self.may_claim() {
             return match self.claim(lease).await {
                 Err(kube::Error::Api(status)) if status.code == 409 => {
                     tracing::debug!(lease = self.name, "another replica was faster");
+                    self.lost_sight();
                     Ok(())
                 }
                 result => result,
@@ -234,6 +208,11 @@ impl Contender {
                 self.missing.get_or_insert(now);
             }
         }
+    }
+
+    /// That there is no Lease, and that nobody has ever led, counts only as long as it is looked at: one may have come, and gone.
+    fn lost_sight(&mut self) {
+        (self.missing, self.first) = (None, None);
     }
 
     /// Whether the Lease as last seen is ours (also that of the same pod before a crash), nobody's, or has expired. Once it has
@@ -271,7 +250,8 @@ impl Contender {
         };
         let sent = Instant::now();
         let lease = self.write(lease, spec).await?;
-        self.clock.agree(goes_on_from(self.seen.as_ref(), written_at(&lease), self.clock.now()));
+        let goes_on = handover::goes_on_from(self.seen.as_ref(), &lease, self.clock.now());
+        self.clock.agree(goes_on, self.seen.as_ref().map_or(SignedDuration::ZERO, Seen::ahead));
         self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
         self.highest = self.highest.max(epoch);
         let cleared = self.held.as_ref().is_some_and(|held| held.cleared);
@@ -291,12 +271,15 @@ impl Contender {
 
     async fn write(&mut self, lease: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
         let params = PostParams::default();
-        if let Some(lease) = lease {
-            return self.leases.replace(&self.name, &params, &Lease { spec: Some(spec), ..lease }).await;
+        let mut next = Lease { spec: Some(spec), ..lease.clone().unwrap_or_default() };
+        if self.clock.has_agreed() {
+            handover::note_ahead(&mut next.metadata, self.clock.ahead());
         }
-        let mut lease = Lease { spec: Some(spec), ..Lease::default() };
-        lease.metadata.name = Some(self.name.clone());
-        self.leases.create(&params, &lease).await
+        if lease.is_some() {
+            return self.leases.replace(&self.name, &params, &next).await;
+        }
+        next.metadata.name = Some(self.name.clone());
+        self.leases.create(&params, &next).await
     }
 
     /// Gives the Lease back if it is ours: nobody holds it, and it has expired in a second.
@@ -376,20 +359,6 @@ impl Contender {
             tracing::warn!(lease = self.name, leads, %error, "a round of the leader election failed");
         }
     }
-}
-
-/// From when the steady time of a new leader goes on. Never ahead of the one before, or what that has begun would end early:
-/// from its last renewal, as far as this replica has watched time go by since then; with what went by before that told by
-/// the API server's time, which is rounded and may have been on its way for a while.
-fn goes_on_from(seen: Option<&Seen>, written: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let Some(least) = seen.and_then(Seen::steady) else { return written.unwrap_or(now) };
-    let careful = |time: Timestamp| time.saturating_sub(SignedDuration::from_secs(2)).unwrap_or(time);
-    least.max(written.map_or(now, careful))
-}
-
-/// The API server's own time at the newest write of an object, to the second.
-fn written_at(lease: &Lease) -> Option<Timestamp> {
-    lease.metadata.managed_fields.iter().flatten().filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod config;
 pub mod epoch;
+mod handover;
 pub mod leader;
 pub mod log;
 pub mod shutdown;
