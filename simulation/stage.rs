@@ -32,7 +32,7 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(5);
 /// Nothing more is expected when nothing has changed for so long after the quiet began: longer than the drain of a model
 /// without a route.
-const STILL: Duration = Duration::from_secs(35);
+const STILL: Duration = Duration::from_secs(45);
 /// When worlds begin: in the middle of an interval, of a day and of a year.
 const NOON: &str = "2026-11-21T12:00:07.3Z";
 

@@ -128,7 +128,7 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
             let (Some(before), change) = (step.before, step.change) else { continue };
             let model = Key::new("ModelDeployment", &key.namespace, &before.model);
             let Some(models) = world.models.get(&model) else { continue };
-            let Some((_, split)) = world.split_of(&model, change.revision) else { continue };
+            let Some(split) = kept_by(world, &model, change) else { continue };
             if models.at(change.revision).is_some() {
                 continue;
             }
@@ -156,6 +156,17 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
             });
         }
     }
+}
+
+/// The `TrafficSplit` that something is left to, which may yield to another one that names its model; else the one that names
+/// its model.
+fn kept_by<'w>(world: &'w World<'_>, model: &Key, change: &Change) -> Option<&'w Split> {
+    let owners = change.before.as_ref()?.pointer("/metadata/ownerReferences")?.as_array()?;
+    let left_to =
+        |split: &&Split| owners.iter().any(|o| o["kind"] == "TrafficSplit" && o["uid"] == split.uid.as_str());
+    let mut all = world.splits.values().filter_map(|track| track.at(change.revision));
+    let named = || world.split_of(model, change.revision).map(|(_, split)| split);
+    all.find(left_to).or_else(named)
 }
 
 /// As the users saw it: a request that failed at a revision whose pods were told to end, or are gone, while its model is not.

@@ -124,18 +124,15 @@ fn not_held(
 
 /// The routes that a model was in since a moment, each from when until when: it may move to another `TrafficSplit` in the
 /// middle of a trial, and what was watched under the one before counts.
-fn routes_of(
-    world: &World<'_>,
-    turn: &Turn<'_, '_>,
-    since: Duration,
-) -> Vec<(Key, Duration, Duration)> {
+fn routes_of(world: &World<'_>, turn: &Turn<'_, '_>, since: Duration) -> Vec<(Key, Duration, Duration)> {
     let at = turn.change.at;
     let changes = world.splits.values().flat_map(|track| track.states.iter().map(|state| state.change));
     let mut moves: Vec<(Duration, u64)> =
         changes.map(|change| (change.at, change.revision)).filter(|(moved, _)| *moved < at).collect();
     moves.sort_unstable();
     let ends = moves.iter().skip(1).map(|(moved, _)| *moved).chain([at]);
-    let spans = moves.iter().zip(ends).map(|((from, revision), until)| ((*from).max(since), until, *revision));
+    let spans =
+        moves.iter().zip(ends).map(|((from, revision), until)| ((*from).max(since), until, *revision));
     spans
         .filter(|(from, until, _)| from < until)
         .filter_map(|(from, until, revision)| {

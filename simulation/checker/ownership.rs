@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     findings::Findings,
-    tracks::{owners, text},
+    tracks::{Split, owners, text},
     trial::{on_trial, route_writes},
     world::World,
 };
@@ -240,7 +240,7 @@ pub fn s32_same_name_recreation(world: &World<'_>, out: &mut Findings) {
 }
 
 /// S34 (at the end). Without the operator nothing changes: while nobody holds a Lease that is still good, none of our objects
-/// changes by us, and no route goes but with its `TrafficSplit`. (A request that was on its way lands within four seconds.)
+/// changes by us, and no route goes but with its `TrafficSplit`. (What was sent before may land later.)
 pub fn s34_fail_static(world: &World<'_>, out: &mut Findings) {
     let flight = Duration::from_secs(4);
     for (from, until) in leaderless(world) {
@@ -248,16 +248,18 @@ pub fn s34_fail_static(world: &World<'_>, out: &mut Findings) {
         let within = |c: &&Change| c.at > from + flight && c.at < until;
         for change in world.input.changes.iter().filter(within) {
             let (kind, name) = (change.key.kind.as_str(), change.key.name.as_str());
-            if world.ours(change) && !matches!(kind, "Lease" | "Event") {
+            let sent = world.request(change.revision).map_or(change.at, |request| request.sent);
+            if world.ours(change) && sent > from + flight && !matches!(kind, "Lease" | "Event") {
                 out.by(change, format!("{} wrote {kind} {name} while nobody led", change.by));
             }
             let split = Key::new("TrafficSplit", &change.key.namespace, name);
-            let stands = |revision| world.splits.get(&split).is_some_and(|t| t.at(revision).is_some());
-            // Garbage collection comes after the owner has gone.
+            let owner = change.before.as_ref().map(|route| text(route, "/metadata/ownerReferences/0/uid"));
+            // Garbage collection comes after the owner has gone; one of the same name may have been made since.
+            let stands = |split: &Split| owner == Some(split.uid.as_str());
             if kind == "HTTPRoute"
                 && change.after.is_none()
                 && change.by == garbage::NAME
-                && stands(change.revision)
+                && world.splits.get(&split).and_then(|t| t.at(change.revision)).is_some_and(stands)
             {
                 out.by(change, format!("route {name} went although its TrafficSplit stands"));
             }

@@ -14,7 +14,7 @@ use kube::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tower::BoxError;
 
@@ -234,11 +234,22 @@ impl Lane {
     }
 }
 
-/// Returns when the tenure of `epoch` is withdrawn. A sender that is gone withdraws nothing: the tenure runs out by itself.
+/// Returns when the tenure of `epoch` is withdrawn or over, whichever this task sees first: a process that was suspended must
+/// not send what it had begun before.
 async fn end(mut tenure: watch::Receiver<Option<Tenure>>, epoch: i64) {
-    let other = |tenure: &Option<Tenure>| tenure.is_none_or(|tenure| tenure.epoch != epoch);
-    if tenure.wait_for(other).await.is_err() {
-        std::future::pending::<()>().await;
+    loop {
+        let now = *tenure.borrow_and_update();
+        let Some(until) = now.filter(|now| now.epoch == epoch).map(|now| now.until) else { return };
+        let changed = async {
+            if tenure.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = sleep_until(until) => return,
+            () = changed => {}
+        }
     }
 }
 

@@ -49,7 +49,8 @@ pub struct Controller {
     cache: RwLock<Cache>,
     /// One reconcile at a time acts on a model, whichever unit it is in.
     locks: Mutex<BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>>,
-    /// Units of which some write may or may not have been applied, or was refused: what is known of them may be old.
+    /// Units of which some write may or may not have been applied, or was refused, and their models: what is known of them may
+    /// be old.
     doubted: Mutex<BTreeSet<Unit>>,
     /// Revisions whose pods the API server was asked about, and its answer.
     pub(super) vetted: Mutex<BTreeMap<Key, Option<Refusal>>>,
@@ -97,9 +98,15 @@ impl Controller {
     /// may have been lost), somebody may know more than the watches have brought, and one of them may have stalled for
     /// minutes. Nothing is ever written again on a version that may have passed.
     pub async fn reconcile(&self, unit: &Unit) -> Result<Done, Error> {
-        if self.doubted().contains(unit) {
-            self.reread(&self.cached(unit)).await?;
-            self.doubted().remove(unit);
+        let models = self.models_of(unit);
+        if parts(unit, &models).any(|part| self.doubted().contains(&part)) {
+            let split = match unit {
+                Unit::Split(key) => self.cache().splits.get(key).and_then(|guard| guard.object().cloned()),
+                Unit::Model(_) => None,
+            };
+            let found = find(&self.cache(), &self.known, split.as_ref(), &models);
+            self.reread(&found).await?;
+            parts(unit, &models).for_each(|part| _ = self.doubted().remove(&part));
         }
         match unit {
             Unit::Split(key) => self.reconcile_split(key).await,
@@ -107,22 +114,21 @@ impl Controller {
         }
     }
 
+    /// The models of a unit as the cache has it; none of one that cannot be read.
+    fn models_of(&self, unit: &Unit) -> Vec<Key> {
+        match unit {
+            Unit::Split(key) => self.cache().splits.get(key).as_deref().map(model_keys).unwrap_or_default(),
+            Unit::Model(key) => vec![key.clone()],
+        }
+    }
+
     fn doubted(&self) -> MutexGuard<'_, BTreeSet<Unit>> {
         self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A unit as the cache has it; what cannot be read is left out.
-    fn cached(&self, unit: &Unit) -> Found {
-        let cache = self.cache();
-        match unit {
-            Unit::Split(key) => {
-                let guard = cache.splits.get(key);
-                let models = guard.as_deref().map(model_keys).unwrap_or_default();
-                let split = guard.and_then(|guard| guard.object().cloned());
-                find(&cache, &self.known, split.as_ref(), &models)
-            }
-            Unit::Model(key) => find(&cache, &self.known, None, std::slice::from_ref(key)),
-        }
+    /// Its models as well: the next to write to them may be another unit.
+    fn doubt(&self, unit: &Unit, models: &[Key]) {
+        self.doubted().extend(parts(unit, models));
     }
 
     async fn reconcile_split(&self, key: &Key) -> Result<Done, Error> {
@@ -134,15 +140,15 @@ impl Controller {
         if split.metadata.deletion_timestamp.is_some() {
             return Ok(Done::default());
         }
+        let models = model_keys(&guard);
         let rival = self.cache().rival(&guard);
         if let Some((rival, model)) = rival {
-            let published = self.give_way(&split, &rival, &model, &model_keys(&guard)).await;
+            let published = self.give_way(&split, &rival, &model, &models).await;
             if published.is_err() {
-                self.doubted().insert(Unit::Split(key.clone()));
+                self.doubt(&Unit::Split(key.clone()), &models);
             }
             return published;
         }
-        let models = model_keys(&guard);
         let _held = self.lock(&models).await;
         self.run(Unit::Split(key.clone()), Some(&split), &models).await
     }
@@ -226,7 +232,7 @@ impl Controller {
         let acted = self.act(&found, &plan, read).await;
         self.publish(&found, &observed, &plan, &acted, answered);
         if acted.is_err() {
-            self.doubted().insert(unit);
+            self.doubt(&unit, models);
         }
         let acted = acted?;
         if acted.wrote && !found.elsewhere.is_empty() {
@@ -355,6 +361,11 @@ fn began_rollback(model: &Model, plan: &Plan) -> bool {
     phase::on_trial(model.status.phase)
         && model.judgement.breach.is_some()
         && after.is_some_and(|s| s.phase == Phase::RollingBack)
+}
+
+/// A unit, and its models as units.
+fn parts(unit: &Unit, models: &[Key]) -> impl Iterator<Item = Unit> {
+    models.iter().cloned().map(Unit::Model).chain([unit.clone()])
 }
 
 /// How long to wait before a failed reconcile is tried again, by how often it failed: 0.1 s to 30 s.

@@ -7,14 +7,16 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     runtime::{
         WatchStreamExt,
+        utils::Backoff,
         watcher::{self, watcher},
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::{
     cache::{Cache, Key, Table, heir, key, names},
+    clock::Jitter,
     guard::Guard,
     queue::Unit,
     reconcile::Controller,
@@ -59,7 +61,8 @@ async fn watch<K>(
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let kind = K::kind(&());
-    let stream = watcher(Api::<K>::all(client.clone()), config).default_backoff().modify(|object| {
+    let again = Again { failures: 0, jitter: controller.cx.jitter.clone() };
+    let stream = watcher(Api::<K>::all(client.clone()), config).backoff(again).modify(|object| {
         // A third of an object, and we never look at it.
         object.managed_fields_mut().clear();
         object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
@@ -70,6 +73,29 @@ async fn watch<K>(
             Ok(event) => controller.took(event, &table, &units),
             Err(error) => tracing::warn!(%kind, %error, "a watch broke and begins again"),
         }
+    }
+}
+
+/// How long a watch that broke waits: 0.8 s, twice as long each time, at most 5 s, ± 20 %. kube and client-go go on to a
+/// minute: after an API server was away for a while, it would be as long until a route is known to be accepted.
+struct Again {
+    failures: u32,
+    jitter: Jitter,
+}
+
+impl Iterator for Again {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(800 << self.failures).min(Duration::from_secs(5));
+        self.failures = (self.failures + 1).min(3);
+        Some(self.jitter.spread(wait))
+    }
+}
+
+impl Backoff for Again {
+    fn reset(&mut self) {
+        self.failures = 0;
     }
 }
 

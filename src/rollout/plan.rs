@@ -158,8 +158,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .any(|s| s.weight > view.map_or(0, |v| v.shares.get(&s.revision).copied().unwrap_or(0)));
     // Somebody may have a route of that name, which the watch on our own does not show.
     let creates = split.is_some_and(|s| s.route == Route::Absent) && !route.is_empty();
-    let confirm =
-        creates || raises || writes.iter().any(|w| is_reducing(w, observed)) || ends_trial(&decided);
+    let confirm = creates || raises || writes.iter().any(|w| is_reducing(w, observed)) || moves_on(&decided);
     let confirm = confirm && !on(Mutant::NoLiveRead);
     if on(Mutant::RouteBeforeRecord) {
         writes.sort_by_key(|write| !matches!(write, Write::Route(_)));
@@ -291,14 +290,18 @@ fn is_reducing(write: &Write, observed: &Observed) -> bool {
     }
 }
 
-/// A revision takes over, or a trial ends because no `TrafficSplit` names its model any more.
-fn ends_trial(decided: &[shares::Decided<'_>]) -> bool {
+/// A trial goes on to its next step, a revision takes over, or a trial ends because no `TrafficSplit` names its model any more.
+fn moves_on(decided: &[shares::Decided<'_>]) -> bool {
     let cancelled =
         |s: &ModelDeploymentStatus| s.rollback.as_ref().is_some_and(|r| r.outcome == Outcome::Cancelled);
     decided.iter().any(|(model, status)| {
         let promoted =
             model.status.stable_revision.is_some() && model.status.stable_revision != status.stable_revision;
-        promoted || (cancelled(status) && !cancelled(&model.status))
+        let index = |s: &ModelDeploymentStatus| s.step.as_ref().map(|step| step.index);
+        let step = phase::on_trial(status.phase)
+            && phase::on_trial(model.status.phase)
+            && (model.status.phase, index(&model.status)) != (status.phase, index(status));
+        promoted || step || (cancelled(status) && !cancelled(&model.status))
     })
 }
 
@@ -336,7 +339,7 @@ fn next(
     }
     for (model, status) in decided {
         for revision in &status.revisions {
-            let drain = split.map_or(sizes::DRAIN, sizes::drain);
+            let drain = sizes::drained_after(split);
             if let Some(since) = &revision.since {
                 after(since.0, drain);
                 after(since.0, model.spec.progress_deadline);
@@ -369,7 +372,7 @@ fn next(
             }
         }
         if let Some(rollback) = &status.rollback {
-            after(rollback.since.0, split.map_or(sizes::DRAIN, sizes::drain));
+            after(rollback.since.0, sizes::drained_after(split));
         }
     }
     due.extend(split.and_then(|split| leftover::end(split, &observed.models)));

@@ -188,7 +188,7 @@ pub(super) fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
         && model.wanted() != status.stable_revision.as_deref()
         && model.wanted().is_some_and(|w| !model.is_rejected(w));
     let drained = match (around.split, around.effective) {
-        (None, _) => around.over(&rollback.since, sizes::DRAIN),
+        (None, _) => around.over(&rollback.since, sizes::drained_after(None)),
         (Some(split), Effective::Settled { since }) => {
             around.now.duration_since((*since).max(rollback.since.0)) >= sizes::drain(split).signed()
         }

@@ -85,7 +85,7 @@ fn warm_until(old: Option<&RevisionStatus>, elsewhere: bool, now: Timestamp) -> 
     let old = old?;
     match &old.warm_until {
         None if old.used == RevisionUse::Warm && !elsewhere => {
-            now.checked_add(DRAIN.signed()).ok().map(MicroTime)
+            now.checked_add(drained_after(None).signed()).ok().map(MicroTime)
         }
         until => until.clone().filter(|until| until.0 > now),
     }
@@ -222,7 +222,7 @@ pub fn is_drained(
             None => return false,
         },
     };
-    now.duration_since(since) >= split.map_or(DRAIN, drain).signed()
+    now.duration_since(since) >= drained_after(split).signed()
 }
 
 /// Since when there is no route of ours that could send anybody anything (none yet, or somebody has deleted it), as the status
@@ -239,8 +239,17 @@ pub fn drain(split: &Split) -> Duration {
     timeouts.and_then(|t| t.request).filter(|d| d.millis() > 0).unwrap_or(DRAIN)
 }
 
+/// How long after a revision lost its weight no request runs at it any more. Where its route went with its `TrafficSplit`,
+/// nobody tells when the last proxy has forgotten it.
+#[must_use]
+pub fn drained_after(split: Option<&Split>) -> Duration {
+    split.map_or(Duration::from_millis(DRAIN.millis() + FORGOTTEN.millis()), drain)
+}
+
 /// The drain where nobody says how long a request may take.
-pub const DRAIN: Duration = Duration::from_secs(30);
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long proxies may send by a route that is gone: the default propagation allowance.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// The revision that Service `<name>` should select: the stable one, or the first once it is ready. `None`: leave it
 /// as it is.
