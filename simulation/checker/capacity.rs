@@ -139,10 +139,9 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
             let carried = world.carried.get(&(key.namespace.as_str(), key.name.as_str()));
             let went =
                 models.states.iter().rfind(|s| s.change.revision <= change.revision).map(|s| s.change.at);
-            // One that no proxy sent to when its model went (a candidate that was starting) is needed by nobody.
-            let served = went.is_some_and(|went| carried.is_some_and(|c| c.most(went) > 0));
-            let last =
-                if replaced || !served { carried.and_then(|c| c.last_carried(change.at)) } else { went };
+            let latest = carried.and_then(|c| c.last_carried(change.at));
+            // One that no proxy sent to when its model went (a candidate that was starting) was needed until then at most.
+            let last = if replaced { latest } else { latest.min(went) };
             let quiet = last.is_none_or(|last| change.at >= last + split.drain());
             out.expect(quiet, change, || {
                 let last = last.unwrap_or_default().as_secs_f64();

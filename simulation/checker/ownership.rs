@@ -204,8 +204,9 @@ fn cancelled(world: &World<'_>, out: &mut Findings, split: &Key, gone: &Change, 
         Some(r.revision.as_str()) == candidate
             && matches!(r.outcome, Outcome::Cancelled | Outcome::RolledBack)
     });
+    let tells = later.status.phase == Phase::RollingBack && later.status.rollback.is_some();
     let superseded = later.generation != then.generation;
-    out.expect(ended && (told || superseded), gone, || {
+    out.expect(ended && (told || tells || superseded), gone, || {
         format!(
             "TrafficSplit {} was deleted, but {model} still tries {candidate:?} ({:?})",
             split.name, later.status.phase

@@ -166,7 +166,10 @@ pub fn s11_hold_not_advance(world: &World<'_>, out: &mut Findings) {
             .map_or(Duration::from_secs(15), |(_, s)| millis(s.spec.analysis.interval.millis()));
         let long = interval * 3 + world.input.facts.scrape * 2 + Duration::from_secs(15);
         let at = turn.change.at;
-        let away = overlap(&world.input.facts.blind, at.saturating_sub(long), at) >= long;
+        let blind = &world.input.facts.blind;
+        // What was scraped before is still there to be asked for: that nothing comes any more shows when a scrape is overdue.
+        let shows = blind.iter().any(|b| b.from + world.input.facts.scrape * 2 <= at && at <= b.until);
+        let away = shows && overlap(blind, at.saturating_sub(long), at) >= long;
         out.expect(!known && (no_traffic || !away), turn.change, || {
             format!("{} went from step {from} to {to} while nothing could be measured", turn.key.name)
         });

@@ -34,7 +34,7 @@ pub const MANAGER: &str = "seatrial";
 /// it is a conflict like any other.
 const NEVER: &str = "1";
 
-/// So old a live read may be when something is raised or taken away because of it.
+/// So old may be what was read when something is written because of it.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// What came of a plan.
@@ -50,14 +50,12 @@ pub struct Acted {
 
 impl Controller {
     /// Carries out a plan. Stops at the first write that fails: what comes after it may rely on it. Stops, to be planned again,
-    /// where a plan that has to rest on a live read rests on one that is older than [`FRESH`] by now, because a write took
-    /// long; a rollback goes on.
-    pub async fn act(&self, found: &Found, plan: &Plan, read: Option<Instant>) -> Result<Acted, Error> {
+    /// where what the plan rests on was `read` longer ago than [`FRESH`], because a write took long; a rollback goes on.
+    pub async fn act(&self, found: &Found, plan: &Plan, read: Instant) -> Result<Acted, Error> {
         let client = if plan.urgent { &self.cx.api.rollback } else { &self.cx.api.writes };
         let mut acted = Acted::default();
         for write in &plan.writes {
-            let old = read.is_some_and(|at| at.elapsed() > FRESH) && !plan.urgent;
-            if old && acted.wrote {
+            if acted.wrote && read.elapsed() > FRESH && !plan.urgent {
                 break;
             }
             let wrote = match write {

@@ -37,11 +37,11 @@ impl Controller {
             yielding::plan(&observed, conflict.clone(), self.cx.clock.now())
         };
         let mut plan = plans(&found);
-        let mut read = None;
+        let mut read = Instant::now();
         if plan.confirm {
             found = self.reread(&found).await?;
             plan = plans(&found);
-            read = Some(Instant::now());
+            read = Instant::now();
         }
         let acted = self.act(&found, &plan, read).await?;
         if acted.wrote {

@@ -137,8 +137,9 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
     found
 }
 
-/// Revisions of the unit's models that a route other than its own sends to: of a `TrafficSplit` that names such a model too,
-/// or still owns what runs of it. What deleted models have left is sent to for as long as it is named at all.
+/// Revisions of the unit's models that a route other than its own names: of a `TrafficSplit` that names such a model too, or
+/// still owns what runs of it. Also without a weight: some of its proxies may have the one before, and it names nothing for
+/// longer than that.
 fn sent_to_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeSet<String> {
     let of_models = || found.models.iter().flat_map(|model| &model.deployments);
     let mut named = BTreeSet::new();
@@ -151,14 +152,12 @@ fn sent_to_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeSe
         named.extend(cache.claimants(&(namespace.clone(), model)).iter().map(|split| key(&**split)));
         named.extend(splits(deployment.meta()).map(|o| (namespace.clone(), o.name.clone())));
     }
-    let left: BTreeSet<String> = found.left.deployments.iter().map(|d| d.name_any()).collect();
-    let running: BTreeSet<String> = of_models().map(|d| d.name_any()).chain(left.iter().cloned()).collect();
+    let running: BTreeSet<String> =
+        of_models().chain(&found.left.deployments).map(|deployment| deployment.name_any()).collect();
     let others = named.iter().filter(|split| own != Some(split.1.as_str()));
     let sent = others.filter_map(|split| cache.routes.get(split)).flat_map(|route| {
         let view = route::observe(&route);
-        let idle = view.idle.into_iter().filter(|name| left.contains(name));
-        let sent = view.shares.into_iter().filter(|(_, weight)| *weight > 0).map(|(name, _)| name);
-        sent.chain(idle).collect::<Vec<_>>()
+        view.shares.into_keys().chain(view.idle)
     });
     sent.filter(|name| running.contains(name)).collect()
 }
@@ -243,6 +242,7 @@ fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<Str
         status: split.status.clone().unwrap_or_default(),
         frozen: refused.is_some() || !found.missing_gateways.is_empty(),
         unresolved: unresolved(found),
+        missing: found.missing_models.iter().cloned().collect(),
         refused,
         route: match &found.route {
             None => Route::Absent,

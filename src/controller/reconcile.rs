@@ -203,6 +203,7 @@ impl Controller {
         models: &[Key],
     ) -> Result<Done, Error> {
         let mut found = find(&self.cache(), &self.known, split, models);
+        let mut read = tokio::time::Instant::now();
         self.look_closer(&mut found).await?;
         let provider =
             split.and_then(|s| self.cx.providers.get(&s.spec.analysis.provider)).map(|s| &s.provider);
@@ -213,7 +214,6 @@ impl Controller {
         if plan.confirm && split.is_none() && self.is_claimed_after_all(models).await? {
             return Ok(Done::default());
         }
-        let mut read = None;
         if plan.confirm {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
@@ -227,7 +227,7 @@ impl Controller {
             plan = plan::plan(&observed_live, self.cx.clock.now());
             found = live;
             observed = observed_live;
-            read = Some(tokio::time::Instant::now());
+            read = tokio::time::Instant::now();
         }
         let acted = self.act(&found, &plan, read).await;
         self.publish(&found, &observed, &plan, &acted, answered);

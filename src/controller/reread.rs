@@ -113,6 +113,14 @@ impl Controller {
         for deployment in &model.deployments {
             self.cache_mut().deployments.put((**deployment).clone());
         }
+        // Whom the Service sends to keeps its pods.
+        let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
+        let list = services.list(&params).await;
+        let list = list.map_err(Error::api(format!("list Services of {namespace}/{name}")))?;
+        model.services = ours(list.items.into_iter().map(|s| Arc::new(pruned(s))).collect(), &uid);
+        for service in &model.services {
+            self.cache_mut().services.put((**service).clone());
+        }
         Ok(())
     }
 }

@@ -288,6 +288,8 @@ fn begin(model: &Model, around: &Around<'_>) -> Option<Move> {
     // Never before the step was taken: a route that says the right thing by chance proves nothing yet.
     let earliest =
         step.starts.last().and_then(|s| s.until.as_ref()).map_or(step.since.0, |u| u.0.max(step.since.0));
+    // Without a weight the route said so before: it begins when the step is seen to be on record.
+    let earliest = if step.weight == Percent::ZERO { around.now } else { earliest };
     around.at_goal.then(|| Move::Begin { since: (*since).max(earliest) })
 }
 

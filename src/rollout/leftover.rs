@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     api::conditions::{self, RESOLVED_REFS},
+    api::v1alpha1::BackendStatus,
     route::{Effective, RouteView, Share},
 };
 
@@ -59,7 +60,11 @@ pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
         sizes::unrouted_since(split).filter(|_| !split.leftovers.is_empty())?
     } else {
         let alone = models.is_empty() && split.leftovers.iter().any(|left| left.runs);
-        conditions::false_since(&split.status.conditions, RESOLVED_REFS).filter(|_| alone)?
+        let told = conditions::false_since(&split.status.conditions, RESOLVED_REFS).filter(|_| alone)?;
+        let missing = |backend: &BackendStatus| backend.missing_since.as_ref().map(|since| since.0);
+        // One of them may have been missing for long when the last one goes.
+        let all: Option<Vec<Timestamp>> = split.status.backends.iter().map(missing).collect();
+        all?.into_iter().fold(told, Timestamp::max)
     };
     since.checked_add(sizes::drain(split).signed()).ok()
 }
@@ -234,6 +239,21 @@ mod tests {
         let missing = State::no("ModelDeploymentNotFound", "backends names ...");
         conditions::set(&mut split.status.conditions, RESOLVED_REFS, Some(missing), 1, now);
         assert_eq!(end(&split, &[]), Some(now + SignedDuration::from_secs(6)));
+        let missing = |since: Option<&str>| {
+            serde_json::from_value(
+                json!({"name": "b", "weight": "0%", "revisions": [], "missingSince": since}),
+            )
+            .unwrap()
+        };
+        split.status.backends = vec![missing(Some("2026-01-01T00:01:00Z")), missing(None)];
+        assert_eq!(end(&split, &[]), None, "nor that the other one is");
+        split.status.backends[1] = missing(Some("2026-01-01T00:02:00Z"));
+        let last = now + SignedDuration::from_secs(120);
+        assert_eq!(
+            end(&split, &[]),
+            Some(last + SignedDuration::from_secs(5)),
+            "from when the last one went"
+        );
         split.leftovers[0].runs = false;
         assert_eq!(end(&split, &[]), None);
     }

@@ -38,6 +38,8 @@ pub struct Split {
     pub refused: Option<Refusal>,
     /// What it names and is not there: nothing rises, what flows goes on.
     pub unresolved: Option<Refusal>,
+    /// `ModelDeployment`s that it names and that do not exist.
+    pub missing: BTreeSet<String>,
     /// The route keeps its parents, hosts and matches as they live: those of the spec cannot be used.
     pub frozen: bool,
     /// The generated route.
@@ -61,6 +63,7 @@ impl Split {
             status: TrafficSplitStatus::default(),
             refused: None,
             unresolved: None,
+            missing: BTreeSet::new(),
             frozen: false,
             route: Route::Absent,
             broken: BTreeSet::new(),

@@ -158,7 +158,8 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .any(|s| s.weight > view.map_or(0, |v| v.shares.get(&s.revision).copied().unwrap_or(0)));
     // Somebody may have a route of that name, which the watch on our own does not show.
     let creates = split.is_some_and(|s| s.route == Route::Absent) && !route.is_empty();
-    let confirm = creates || raises || writes.iter().any(|w| is_reducing(w, observed)) || moves_on(&decided);
+    let confirm =
+        creates || raises || writes.iter().any(|w| needs_live_read(w, observed)) || moves_on(&decided);
     let confirm = confirm && !on(Mutant::NoLiveRead);
     if on(Mutant::RouteBeforeRecord) {
         writes.sort_by_key(|write| !matches!(write, Write::Route(_)));
@@ -278,13 +279,16 @@ fn writes(
     writes
 }
 
-/// A write that takes something away needs a live read before it.
-fn is_reducing(write: &Write, observed: &Observed) -> bool {
+/// A write that takes something away, or points callers in the cluster at another revision, needs a live read before it.
+fn needs_live_read(write: &Write, observed: &Observed) -> bool {
     let find = |name: &str| observed.models.iter().find(|m| m.name == name);
     match write {
         Write::Delete { .. } | Write::DeleteDeployment { .. } | Write::DeleteService { .. } => true,
         Write::Deployment { model, revision, replicas } => {
             find(model).is_some_and(|m| *replicas < m.workload(revision).desired)
+        }
+        Write::StableService { model, revision } => {
+            find(model).is_some_and(|m| m.service != StableService::On(revision.clone()))
         }
         _ => false,
     }

@@ -31,7 +31,7 @@ pub fn split(
 ) {
     status.observed_generation = split.generation;
     let live = split.route.live().map(|view| &view.shares);
-    status.backends = backends(split, decided, live.unwrap_or(&BTreeMap::new()));
+    status.backends = backends(split, decided, live.unwrap_or(&BTreeMap::new()), now);
     status.weights = weights(decided, status);
     let generation = split.generation;
     let mut put = |kind, state| conditions::set(&mut status.conditions, kind, state, generation, now);
@@ -97,8 +97,14 @@ fn programmed(split: &Split, route: &[Share], effective: &Effective) -> State {
     }
 }
 
-fn backends(split: &Split, decided: &[Decided<'_>], live: &BTreeMap<String, i32>) -> Vec<BackendStatus> {
+fn backends(
+    split: &Split,
+    decided: &[Decided<'_>],
+    live: &BTreeMap<String, i32>,
+    now: Timestamp,
+) -> Vec<BackendStatus> {
     let backends = split.spec.backends.iter();
+    let told = |name: &str| split.status.backends.iter().find(|b| b.name == name)?.missing_since.clone();
     backends
         .map(|backend| {
             let name = &backend.model_deployment_ref.name;
@@ -110,10 +116,13 @@ fn backends(split: &Split, decided: &[Decided<'_>], live: &BTreeMap<String, i32>
                 })
                 .map(|(revision, weight)| (revision.clone(), *weight))
                 .collect();
+            let missing = split.missing.contains(name);
+            let name = backend.name.as_ref().unwrap_or(name);
             BackendStatus {
-                name: backend.name.clone().unwrap_or_else(|| name.clone()),
+                name: name.clone(),
                 weight: percent(of_model.values().sum()),
                 revisions: revision_shares(&of_model),
+                missing_since: missing.then(|| told(name).unwrap_or_else(|| now.into())),
             }
         })
         .collect()

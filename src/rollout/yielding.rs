@@ -90,8 +90,9 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
     let mut follows = Follows { at_rest: true, ..Follows::default() };
     let drained = matches!(effective, Effective::Settled { since }
         if now.duration_since(*since) >= sizes::drain(split).signed());
-    // Nor what is there no more: a route that names it is refused as a whole.
-    idle.retain(|name| !drained && !split.broken.contains(name));
+    // Nor what is there no more: a route that names it is refused as a whole. A stable revision waits for a rollback.
+    let stable = |name: &String| models.iter().any(|m| m.status.stable_revision.as_ref() == Some(name));
+    idle.retain(|name| (!drained || stable(name)) && !split.broken.contains(name));
     for model in models {
         let Some(stable) = &model.status.stable_revision else { continue };
         for (revision, weight) in view.shares.iter().filter(|(r, _)| *r != stable && is_of(r, model)) {
@@ -290,6 +291,7 @@ mod tests {
             |plan: &Plan| plan.writes.contains(&Write::DeleteDeployment { revision: "b-1".to_owned() });
         assert!(!ends(&settled(&observed, 7)), "it is still sent to, and nobody takes that over");
         observed.models.clear();
+        observed.split.as_mut().unwrap().missing.insert("a".to_owned());
         assert!(!ends(&settled(&observed, 5)), "its requests may take 5 s");
         let plan = settled(&observed, 7);
         assert!(ends(&plan) && plan.confirm);

@@ -49,6 +49,9 @@ pub struct BackendStatus {
     /// Its revisions' shares of the route.
     #[schemars(length(max = 4))]
     pub revisions: Vec<RevisionShare>,
+    /// Since when its `ModelDeployment` is missing; absent while it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<MicroTime>,
 }
 
 /// A revision's weight in the route.
