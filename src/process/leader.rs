@@ -291,8 +291,11 @@ impl Contender {
 
     async fn write(&mut self, lease: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
         let params = PostParams::default();
-        if let Some(lease) = lease {
-            return self.leases.replace(&self.name, &params, &Lease { spec: Some(spec), ..lease }).await;
+        if let Some(mut lease) = lease {
+            lease.spec = Some(spec);
+            // The API server's own affair: left out, they stay.
+            lease.metadata.managed_fields = None;
+            return self.leases.replace(&self.name, &params, &lease).await;
         }
         let mut lease = Lease { spec: Some(spec), ..Lease::default() };
         lease.metadata.name = Some(self.name.clone());
