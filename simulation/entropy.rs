@@ -8,7 +8,7 @@
 //! no TLS. ahash keeps one seed a process: nothing that the controllers use (`watcher`, our own tables) iterates over it.
 //! What the linker made of it is checked by [`is_interposed`] before the first seed runs.
 
-#![allow(unsafe_code, reason = "a symbol of libc takes a raw pointer; this file is the only place")]
+#![allow(unsafe_code, reason = "a symbol of libc takes a raw pointer")]
 
 use std::{
     cell::Cell,

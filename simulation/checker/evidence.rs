@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     findings::Findings,
     input::Quality,
-    tracks::{Split, difference, millis},
+    tracks::{Split, difference, millis, within},
     trial::{ALL, Turn, did, turns},
     world::World,
 };
@@ -254,7 +254,7 @@ fn never_rewritten(world: &World<'_>, out: &mut Findings) {
             _ => continue,
         };
         let Some(after) = change.after.as_ref().filter(|_| world.ours(change)) else { continue };
-        let Some(value) = after.pointer(part) else { continue };
+        let Some(value) = within(after, part) else { continue };
         let owner = super::tracks::text(after, "/metadata/ownerReferences/0/uid");
         let key = &change.key;
         let known = first

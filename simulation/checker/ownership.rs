@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     findings::Findings,
-    tracks::{Split, owners, text},
+    tracks::{Split, owners, text, within},
     trial::{on_trial, route_writes},
     world::World,
 };
@@ -102,7 +102,7 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
 
 /// What proxies may still send to of a model that has gone is kept by the `TrafficSplit`'s ownership.
 fn is_left(object: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
-    let all = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let all = within(object, "/metadata/ownerReferences").and_then(Value::as_array);
     all.into_iter().flatten().any(|owner| {
         let uid = text(owner, "/uid");
         text(owner, "/kind") == "TrafficSplit" && uids.contains_key(&(key.namespace.as_str(), uid))
@@ -302,7 +302,7 @@ pub fn s24_deterministic_rendering(world: &World<'_>, out: &mut Findings) {
             _ => continue,
         };
         for part in parts {
-            let (Some(value), uid) = (after.pointer(part), text(after, "/metadata/ownerReferences/0/uid"))
+            let (Some(value), uid) = (within(after, part), text(after, "/metadata/ownerReferences/0/uid"))
             else {
                 continue;
             };

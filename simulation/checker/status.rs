@@ -5,7 +5,12 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use seatrial::{api::v1alpha1::Phase, world::history::Change};
 
-use super::{findings::Findings, tracks::text, trial::turns, world::World};
+use super::{
+    findings::Findings,
+    tracks::{text, within},
+    trial::turns,
+    world::World,
+};
 
 /// S22 (after every revision). A status is computed as a whole from the generation that it names, which never falls and is
 /// never ahead of the object; a condition's time moves when and only when its status does; every condition names that
@@ -81,8 +86,8 @@ fn said(
         let Some(was) = before.iter().find(|c| c.type_ == *kind) else { continue };
         let moved = was.last_transition_time != condition.last_transition_time;
         // A time has whole seconds: two moves within one look like none.
-        let twice = !moved && (jumped || within_a_second(condition, change));
-        out.expect(moved == (was.status != condition.status) || twice, change, || {
+        let twice = || !moved && (jumped || within_a_second(condition, change));
+        out.expect(moved == (was.status != condition.status) || twice(), change, || {
             format!(
                 "condition {kind} of {name} went from {} to {}, its time {}",
                 was.status,
@@ -95,8 +100,8 @@ fn said(
 
 /// Whether a condition's time is, but for its fraction, the very second of the change, by the status' own newest time.
 fn within_a_second(condition: &Condition, change: &Change) -> bool {
-    let all = change.after.as_ref().and_then(|v| v.pointer("/status/conditions")?.as_array().cloned());
-    let newest = all.into_iter().flatten().map(|c| text(&c, "/lastTransitionTime").to_owned()).max();
+    let all = change.after.as_ref().and_then(|v| within(v, "/status/conditions")?.as_array());
+    let newest = all.into_iter().flatten().map(|c| text(c, "/lastTransitionTime")).max();
     newest.is_some_and(|newest| newest == condition.last_transition_time.0.to_string())
 }
 
@@ -159,7 +164,7 @@ pub fn s26_broken_objects(world: &World<'_>, out: &mut Findings) {
             continue;
         }
         out.armed();
-        let conditions = value.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+        let conditions = within(value, "/status/conditions").and_then(serde_json::Value::as_array);
         let told =
             conditions.into_iter().flatten().any(|c| c["type"] == "Accepted" && c["status"] == "False");
         if !told {

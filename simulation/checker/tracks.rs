@@ -224,19 +224,31 @@ pub fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
+/// What is at a JSON pointer. Thousands are asked for in each run, and [`Value::pointer`] makes texts of all names: only those
+/// with a `~` in them need that.
+pub fn within<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    if pointer.contains('~') {
+        return value.pointer(pointer);
+    }
+    pointer.split('/').skip(1).try_fold(value, |inside, name| match inside {
+        Value::Array(entries) => entries.get(name.parse::<usize>().ok()?),
+        inside => inside.get(name),
+    })
+}
+
 /// The string at a JSON pointer; empty when there is none.
 pub fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    within(value, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The number at a JSON pointer.
 pub fn number(value: &Value, pointer: &str) -> Option<i64> {
-    value.pointer(pointer).and_then(Value::as_i64)
+    within(value, pointer).and_then(Value::as_i64)
 }
 
 /// The controlling owners of an object.
 pub fn owners(value: &Value) -> Vec<(String, String)> {
-    let all = value.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let all = within(value, "/metadata/ownerReferences").and_then(Value::as_array);
     let controls = |owner: &&Value| owner["controller"] == true;
     let name = |owner: &Value| (text(owner, "/kind").to_owned(), text(owner, "/uid").to_owned());
     all.into_iter().flatten().filter(controls).map(name).collect()
@@ -270,7 +282,7 @@ fn status<T: for<'de> Deserialize<'de> + Default>(value: &Value, before: Option<
 }
 
 fn is_deleting(value: &Value) -> bool {
-    value.pointer("/metadata/deletionTimestamp").is_some_and(|v| !v.is_null())
+    within(value, "/metadata/deletionTimestamp").is_some_and(|v| !v.is_null())
 }
 
 impl Read for Model {
@@ -312,7 +324,7 @@ pub fn backends(rule: &Value) -> impl Iterator<Item = &Value> {
 
 /// The rules of a route.
 pub fn rules(route: &Value) -> impl Iterator<Item = &Value> {
-    route.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten()
+    within(route, "/spec/rules").and_then(Value::as_array).into_iter().flatten()
 }
 
 impl Read for Route {
@@ -354,7 +366,7 @@ impl Read for Service {
     fn read(value: &Value, _: Option<(&Value, &Self)>) -> Option<Self> {
         Some(Self {
             owner: owners(value).into_iter().next(),
-            selector: value.pointer("/spec/selector").cloned().unwrap_or_default(),
+            selector: within(value, "/spec/selector").cloned().unwrap_or_default(),
             revision: text(value, "/spec/selector/seatrial.dev~1revision").to_owned(),
         })
     }

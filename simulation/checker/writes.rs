@@ -7,7 +7,7 @@ use seatrial::{api::v1alpha1::Phase, world::history::Key};
 use super::{
     findings::Findings,
     input::Request,
-    tracks::{Lease, number, text},
+    tracks::{Lease, number, text, within},
     world::World,
 };
 
@@ -269,7 +269,7 @@ pub fn s20_spec_is_the_users(world: &World<'_>, out: &mut Findings) {
             ("ModelDeployment" | "TrafficSplit", Some(before), Some(after)) => {
                 let parts =
                     ["/spec", "/metadata/labels", "/metadata/annotations", "/metadata/deletionTimestamp"];
-                let moved = parts.iter().find(|p| before.pointer(p) != after.pointer(p));
+                let moved = parts.iter().find(|p| within(before, p) != within(after, p));
                 out.expect(moved.is_none(), change, || {
                     format!("{} wrote {} of {} {}", change.by, moved.unwrap_or(&""), key.kind, key.name)
                 });

@@ -169,7 +169,7 @@ const GONE: &[u8] = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"
 
 /// Exactly one line.
 fn whole(part: &Bytes) -> bool {
-    part.iter().position(|byte| *byte == b'\n') == part.len().checked_sub(1)
+    part.split_last().is_some_and(|(last, before)| *last == b'\n' && !before.contains(&b'\n'))
 }
 
 /// Namespace and name of an event's object; `None` for bookmarks and errors.

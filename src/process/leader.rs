@@ -271,11 +271,14 @@ impl Contender {
 
     async fn write(&mut self, lease: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
         let params = PostParams::default();
-        let mut next = Lease { spec: Some(spec), ..lease.clone().unwrap_or_default() };
+        let is_there = lease.is_some();
+        let mut next = Lease { spec: Some(spec), ..lease.unwrap_or_default() };
+        // The API server's own affair: left out, they stay.
+        next.metadata.managed_fields = None;
         if self.clock.has_agreed() {
             handover::note_ahead(&mut next.metadata, self.clock.ahead());
         }
-        if lease.is_some() {
+        if is_there {
             return self.leases.replace(&self.name, &params, &next).await;
         }
         next.metadata.name = Some(self.name.clone());

@@ -239,8 +239,9 @@ impl ApiServer {
         self.lock().without_owners = true;
     }
 
-    /// Keeps `managedFields` to itself from now on: readers are not told, but the rules of server-side apply hold. For
-    /// speed, where no reader looks at them. Those of Leases are told: a leader takes the API server's time from them.
+    /// Keeps `managedFields` to itself from now on: readers are not told, but the rules of server-side apply hold, except
+    /// that nobody is known to own what is in a status. For speed, where no reader looks at them and nobody applies a status.
+    /// Those of Leases are told: a leader takes the API server's time from them.
     pub fn hide_owners(&self) {
         self.lock().hides_owners = true;
     }

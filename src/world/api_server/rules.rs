@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: CEL rules, compiled once.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use kube::core::cel::{
     KubeCelExt,
@@ -66,13 +66,16 @@ impl Rule {
 /// What rules are asked with.
 pub(super) struct Rules {
     context: Context<'static>,
+    /// Where, and of what they look at there, all rules are known to hold: a route is written many times, and what its rules
+    /// ask about is the same each time.
+    held: RefCell<BTreeSet<(usize, String)>>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         let mut context = Context::default().with_all();
         context.add_function("matches", matching::remembered);
-        Self { context }
+        Self { context, held: RefCell::default() }
     }
 }
 
@@ -141,9 +144,19 @@ impl Rules {
             return;
         }
         let named: Vec<&Named> = rules.iter().map(|rule| &rule.named).collect();
+        let compare = rules.iter().any(|rule| rule.compares);
+        let seen = (!compare).then(|| {
+            let mut told = String::new();
+            tell(value, schema, &named, &mut told);
+            (std::ptr::from_ref(schema).addr(), told)
+        });
+        if seen.as_ref().is_some_and(|seen| self.held.borrow().contains(seen)) {
+            return;
+        }
+        let before = causes.len();
         let mut scope = self.context.new_inner_scope();
         scope.add_variable_from_value("self", cel(value, schema, &named));
-        if let Some(old) = old.filter(|_| rules.iter().any(|rule| rule.compares)) {
+        if let Some(old) = old.filter(|_| compare) {
             scope.add_variable_from_value("oldSelf", cel(old, schema, &named));
         }
         for rule in rules {
@@ -162,6 +175,9 @@ impl Rules {
             let field = format!("{path}{}", rule.field);
             let field = if field.is_empty() { "<nil>" } else { field.trim_start_matches('.') };
             causes.push(Cause::new(rule.reason, field, worded(rule.reason, value, &why)));
+        }
+        if causes.len() == before {
+            self.held.borrow_mut().extend(seen);
         }
     }
 }
@@ -203,6 +219,34 @@ const RESERVED: [&str; 23] = [
     "",
 ];
 
+/// The fields of an object that somebody names, with what is named below them. A null in a field that may be null is like none.
+fn parts<'a, 'n>(
+    members: &'a serde_json::Map<String, Value>,
+    schema: &'a Schema,
+    named: &'n [&'n Named],
+) -> impl Iterator<Item = (String, &'a Value, &'a Schema, Vec<&'n Named>)> {
+    members.iter().filter(|(_, member)| !member.is_null()).filter_map(|(name, member)| {
+        let (inner, declared) = schema.field(name);
+        let key =
+            if declared && RESERVED.contains(&name.as_str()) { format!("__{name}__") } else { name.clone() };
+        let below: Vec<&Named> = named.iter().filter_map(|named| named.below(&key)).collect();
+        (!below.is_empty()).then_some((key, member, inner, below))
+    })
+}
+
+/// What somebody names of a JSON value, as text.
+fn tell(value: &Value, schema: &Schema, named: &[&Named], text: &mut String) {
+    let Value::Object(members) = value else { return text.push_str(&value.to_string()) };
+    text.push('{');
+    for (key, member, inner, below) in parts(members, schema, named) {
+        text.push_str(&key);
+        text.push(':');
+        tell(member, inner, &below, text);
+        text.push(',');
+    }
+    text.push('}');
+}
+
 /// A JSON value as CEL sees it, as far as somebody names it.
 fn cel(value: &Value, schema: &Schema, named: &[&Named]) -> Cel {
     match value {
@@ -217,18 +261,8 @@ fn cel(value: &Value, schema: &Schema, named: &[&Named]) -> Cel {
             items.iter().map(|item| cel(item, schema.items(), &[&Named::WHOLE])).collect(),
         )),
         Value::Object(members) => {
-            // A null in a field that may be null is like none.
-            let there = members.iter().filter(|(_, member)| !member.is_null());
-            let entries = there.filter_map(|(name, member)| {
-                let (inner, declared) = schema.field(name);
-                let key = if declared && RESERVED.contains(&name.as_str()) {
-                    format!("__{name}__")
-                } else {
-                    name.clone()
-                };
-                let below: Vec<&Named> = named.iter().filter_map(|named| named.below(&key)).collect();
-                (!below.is_empty()).then(|| (Key::String(Arc::new(key)), cel(member, inner, &below)))
-            });
+            let entries = parts(members, schema, named)
+                .map(|(key, member, inner, below)| (Key::String(Arc::new(key)), cel(member, inner, &below)));
             Cel::Map(Map { map: Arc::new(entries.collect()) })
         }
     }

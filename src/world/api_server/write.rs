@@ -84,6 +84,8 @@ impl Store {
         meta["creationTimestamp"] = json!(pen.now);
         let managed = match draft.managed {
             Some(managed) => managed,
+            // Nobody is ever told who owns what of a kind that is not served.
+            None if !kind.is_served() => Managed::default(),
             None => writer(kind, pen, Part::Object, false).updated(&Managed::default(), None, &object),
         };
         checks::allocate(kind, &mut object, None, next);
@@ -120,9 +122,12 @@ impl Store {
             return Err(Refused::modified(kind, &place.name));
         }
         decode(kind, &mut new);
-        let managed = draft
-            .managed
-            .unwrap_or_else(|| writer(kind, pen, part, false).updated(&live.managed, Some(old), &new));
+        let managed = match draft.managed {
+            Some(managed) => managed,
+            // Nobody is told, and nobody applies a status.
+            None if self.hides_owners && part == Part::Status => live.managed.clone(),
+            None => writer(kind, pen, part, false).updated(&live.managed, Some(old), &new),
+        };
         // A body that does not fit its schema, in a part that this write does not reach, passes; but nobody can then be told
         // from it who owns what, and nobody owns anything.
         let unfit = kind.custom
