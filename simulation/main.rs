@@ -63,12 +63,12 @@ fn main() -> ExitCode {
     }
     seed::catch_panics();
     warm();
-    if let Some(seed) = number("SEED") {
-        return one(seed);
-    }
     #[cfg(feature = "mutants")]
     if env::args().any(|argument| argument == "mutants") {
         return mutants::run();
+    }
+    if let Some(seed) = number("SEED") {
+        return one(seed);
     }
     let plans = env::args().any(|argument| argument == "plans");
     let began = tokio::time::Instant::now();
@@ -115,6 +115,9 @@ fn one(seed: u64) -> ExitCode {
     if env::var_os("QUIET").is_none() {
         for change in &outcome.history {
             println!("{}", story::line(change));
+        }
+        if env::var_os("REQUESTS").is_some() {
+            outcome.asked.iter().for_each(|request| println!("{}", story::asked(request)));
         }
     }
     println!(

@@ -81,6 +81,7 @@ impl Version {
         match self {
             Self::Good | Self::Late(_) => Quality::Good,
             Self::Errors(share) if *share >= 0.15 => Quality::Bad,
+            Self::ErrorsFrom(_, share) if *share >= 0.15 => Quality::Sours,
             Self::Slow if latency => Quality::Bad,
             Self::NeverReady | Self::NoImage => Quality::NeverReady,
             Self::Crashing(_) => Quality::Crashing,

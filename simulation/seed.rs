@@ -27,6 +27,8 @@ pub struct Outcome {
     pub history: Vec<Change>,
     /// How many there were.
     pub changes: u64,
+    /// What the operator's replicas asked for.
+    pub asked: Vec<checker::Request>,
     /// Requests of the operator's replicas.
     pub requests: u64,
     /// How often each kind of fault happened.
@@ -107,6 +109,7 @@ async fn live(scenario: &Scenario) -> Outcome {
         requests: stage.weather.requests(),
         faults: stage.weather.fired(),
         history: input.changes,
+        asked: input.requests,
         lived,
         writes: stage.weather.writes(),
         events: stage.weather.events(),

@@ -9,6 +9,8 @@ use std::{
 use seatrial::world::history::Change;
 use serde_json::Value;
 
+use crate::checker::Request;
+
 /// So many changed fields are told of one change; the rest are counted.
 const FIELDS: usize = 8;
 /// A value is cut after so many bytes.
@@ -28,6 +30,19 @@ pub fn line(change: &Change) -> String {
         change.by,
         change.key.kind,
         change.key.name
+    )
+}
+
+/// A request in one line: when, who, what, and the answer's status.
+pub fn asked(request: &Request) -> String {
+    let key = request.key.as_ref().map(|key| format!("{}/{}", key.kind, key.name)).unwrap_or_default();
+    format!(
+        "{:>10.3}       {:<12} {} {key} {} {}",
+        request.sent.as_secs_f64(),
+        request.who,
+        request.method,
+        request.subresource.as_deref().unwrap_or_default(),
+        request.code.map_or("no answer".to_owned(), |code| code.to_string())
     )
 }
 

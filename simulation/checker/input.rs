@@ -115,6 +115,8 @@ pub enum Quality {
     Good,
     /// It breaks an SLO so clearly that no judge may pass it, and stable does not.
     Bad,
+    /// It begins to break an SLO so clearly at some moment: it may be promoted before, and must be taken out after it.
+    Sours,
     /// Neither: no outcome is wrong.
     Unclear,
     /// Its pods never become ready.

@@ -720,3 +720,50 @@ fn a_violation_names_the_invariant_the_moment_and_the_change() {
     assert!(text.starts_with("S20 (the spec is the user's) at 109.000 s, change "), "{text}");
     assert!(text.ends_with(": seatrial-a wrote /spec of ModelDeployment iris"), "{text}");
 }
+
+/// A replica asks for a Service every tenth of a second, so often.
+fn asking(times: u32) -> Story {
+    let mut story = promoted();
+    let began = story.now();
+    for time in 0..times {
+        story.input.requests.push(Request {
+            who: LEADER.to_owned(),
+            sent: began + Duration::from_millis(100) * time,
+            method: "GET",
+            key: Some(key("Service", A)),
+            code: Some(403),
+            told: true,
+            ..Request::default()
+        });
+    }
+    story.wait(60);
+    story
+}
+
+#[test]
+fn reads_that_are_repeated_without_a_pause_are_seen() {
+    holds(Invariant::S21, &asking(59));
+    fails(Invariant::S21, &asking(60));
+}
+
+/// Version 2 is paused when it turns bad, and nothing is written from then on.
+fn sours_in_a_pause() -> Story {
+    let mut story = served();
+    story.input.facts.versions.insert("2.0".to_owned(), Quality::Sours);
+    story.enter();
+    story.status(|s| s["phase"] = json!("Paused"));
+    story.bad = 0.5;
+    story.wait(320);
+    story
+}
+
+#[test]
+fn a_candidate_that_turns_bad_in_a_pause_is_seen_to_stay() {
+    let mut story = sours_in_a_pause();
+    story.wait(2600);
+    fails(Invariant::S13, &story);
+    let mut story = sours_in_a_pause();
+    story.roll_back();
+    story.rest();
+    holds(Invariant::S13, &story);
+}

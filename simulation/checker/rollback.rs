@@ -237,9 +237,9 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
             .then_some(Duration::from_secs(2))
     });
     for (key, track) in &world.models {
-        for (candidate, from, until, version) in trials(track) {
-            let facts = &world.input.facts;
-            if facts.versions.get(&version) != Some(&Quality::Bad) {
+        let facts = &world.input.facts;
+        for (candidate, from, until, version) in trials(track, facts.end) {
+            if !matches!(facts.versions.get(&version), Some(Quality::Bad | Quality::Sours)) {
                 continue;
             }
             let (mut all, mut bad) = (0, 0);
@@ -281,12 +281,13 @@ fn is_shared(world: &World<'_>, model: &str, candidate: &str, from: Duration, un
     all > 0 && bad * 10 >= all
 }
 
-/// Candidates with weight: name, from when, until when, version.
+/// Candidates with weight: name, from when, until when (the next record that says otherwise, or the end), version.
 fn trials(
     track: &super::tracks::Track<'_, super::tracks::Model>,
+    end: Duration,
 ) -> Vec<(String, Duration, Duration, String)> {
     let mut found: BTreeMap<(String, i64), (Duration, Duration, String)> = BTreeMap::new();
-    for state in &track.states {
+    for (place, state) in track.states.iter().enumerate() {
         let Some(status) = state.value.as_ref().map(|m| &m.status) else { continue };
         let entered = status.step.as_ref().is_some_and(|s| s.entered.is_some());
         let (Some(candidate), true) = (&status.candidate_revision, entered && on_trial(status.phase)) else {
@@ -295,7 +296,7 @@ fn trials(
         let version = status.candidate_version.clone().unwrap_or_default();
         let at = state.change.at;
         let entry = found.entry((candidate.clone(), status.attempt)).or_insert((at, at, version));
-        entry.1 = at;
+        entry.1 = track.states.get(place + 1).map_or(end, |next| next.change.at);
     }
     found.into_iter().map(|((name, _), (from, until, version))| (name, from, until, version)).collect()
 }

@@ -138,8 +138,8 @@ pub fn s19_fencing(world: &World<'_>, out: &mut Findings) {
 const BUSY: usize = 60;
 
 /// S21 (at the end). Nothing is written when nothing changes: an accepted write that changed nothing is a write too many
-/// (unless the one before it got no answer), no object is written more than sixty times in ten seconds, and a model that has
-/// been at rest for a minute in a quiet world is left alone.
+/// (unless the one before it got no answer), no object is written, or asked for by one replica, more than sixty times in ten
+/// seconds, and a model that has been at rest for a minute in a quiet world is left alone.
 pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
     let facts = &world.input.facts;
     for request in world.input.requests.iter().filter(|r| r.is_write()) {
@@ -168,18 +168,7 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
             );
         }
     }
-    let mut tried: BTreeMap<(&str, &Key), Vec<Duration>> = BTreeMap::new();
-    for request in world.input.requests.iter().filter(|r| r.is_write()) {
-        let Some(key) = &request.key else { continue };
-        let times = tried.entry((request.who.as_str(), key)).or_default();
-        times.retain(|at| *at + Duration::from_secs(10) > request.sent);
-        times.push(request.sent);
-        if times.len() == BUSY {
-            let message =
-                format!("{} tried {} {} {BUSY} times in ten seconds", request.who, key.kind, key.name);
-            out.missed(request.sent, message);
-        }
-    }
+    tried_without_a_pause(world, out);
     let quiet = facts.quiet_since.max(facts.faults_end);
     let Some(rest) = at_rest(world) else { return };
     let from = quiet.max(rest) + Duration::from_mins(1);
@@ -191,6 +180,22 @@ pub fn s21_zero_steady_state(world: &World<'_>, out: &mut Findings) {
         world.input.changes.iter().filter(|c| c.at >= from && world.ours(c) && c.key.kind != "Lease")
     {
         out.by(change, format!("{} {} was written in a world at rest", change.key.kind, change.key.name));
+    }
+}
+
+/// Whoever fails tries again later: reads are no more free than writes.
+fn tried_without_a_pause(world: &World<'_>, out: &mut Findings) {
+    let mut tried: BTreeMap<(&str, bool, &Key), Vec<Duration>> = BTreeMap::new();
+    for request in &world.input.requests {
+        let Some(key) = request.key.as_ref().filter(|key| !key.name.is_empty()) else { continue };
+        let times = tried.entry((request.who.as_str(), request.is_write(), key)).or_default();
+        times.retain(|at| *at + Duration::from_secs(10) > request.sent);
+        times.push(request.sent);
+        if times.len() == BUSY {
+            let (who, tried) = (&request.who, if request.is_write() { "tried" } else { "read" });
+            let message = format!("{who} {tried} {} {} {BUSY} times in ten seconds", key.kind, key.name);
+            out.missed(request.sent, message);
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 //! A mutant is caught by the first seed in which an invariant is violated that holds in the same seed without it; which one
 //! is expected to is only told (a question mark: by another). Most are
 //! looked for in the seeds as they are; some need a world in which their fault can matter at all, and say which (`hint`).
+//! `MUTANT=name SEED=n make mutants` tells one of them in full.
 
 mod table;
+mod worlds;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +23,7 @@ use seatrial::mutant::{self, Mutant};
 
 use crate::{
     checker::{Invariant, Violation},
+    report::cpu_time,
     scenario::Scenario,
     seed,
 };
@@ -37,13 +40,16 @@ struct Caught {
     also: Vec<Invariant>,
 }
 
-/// Looks for all of them, or for the one that `MUTANT` names.
+/// Looks for all of them, or for the one that `MUTANT` names. With `SEED` too, that one world is told instead.
 pub fn run() -> ExitCode {
     let wanted = env::var("MUTANT").ok();
     let chosen: Vec<&Known> = KNOWN
         .iter()
         .filter(|k| wanted.as_ref().is_none_or(|name| *name == format!("{:?}", k.mutant)))
         .collect();
+    if let (Some(seed), [one]) = (crate::number("SEED"), &chosen[..]) {
+        return tell(one, seed);
+    }
     let most = env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     thread::scope(|scope| {
@@ -61,7 +67,7 @@ pub fn run() -> ExitCode {
     });
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let caught = found.values().flatten().count();
-    println!("\n{caught} of {} mutants caught", chosen.len());
+    println!("\n{caught} of {} mutants caught in {:.0} s of CPU", chosen.len(), cpu_time().as_secs_f64());
     for (index, caught) in &found {
         println!("{}", line(chosen[*index], caught.as_ref()));
     }
@@ -72,11 +78,7 @@ pub fn run() -> ExitCode {
 /// are several.
 fn hunt(known: &Known, most: u64) -> Option<Caught> {
     for seed in 1..=most {
-        let mut scenario = Scenario::of(seed);
-        if let Some(hint) = known.hint {
-            hint(&mut scenario);
-            scenario.script.sort_by_key(|(at, _)| *at);
-        }
+        let scenario = world(known, seed);
         let wrong = violations(&scenario, Some(known.mutant));
         if wrong.is_empty() {
             continue;
@@ -93,6 +95,32 @@ fn hunt(known: &Known, most: u64) -> Option<Caught> {
         return Some(Caught { seed, violation, also });
     }
     None
+}
+
+/// The seed's world, in which the mutant can matter.
+fn world(known: &Known, seed: u64) -> Scenario {
+    let mut scenario = Scenario::of(seed);
+    if let Some(hint) = known.hint {
+        hint(&mut scenario);
+        scenario.script.sort_by_key(|(at, _)| *at);
+    }
+    scenario
+}
+
+/// What happens in one world with the mutant, in full.
+fn tell(known: &Known, seed: u64) -> ExitCode {
+    let scenario = world(known, seed);
+    mutant::choose(Some(known.mutant));
+    let outcome = seed::play(&scenario);
+    mutant::choose(None);
+    println!("{scenario}");
+    for change in &outcome.history {
+        println!("{}", crate::story::line(change));
+    }
+    for violation in &outcome.report.violations {
+        println!("VIOLATED {violation}");
+    }
+    if outcome.report.violations.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn violations(scenario: &Scenario, mutant: Option<Mutant>) -> Vec<Violation> {

@@ -298,6 +298,9 @@ impl Controller {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let live = self.metadata::<K>(namespace, name).await?;
+        if on(Mutant::ForeignAdopted) {
+            return Ok(false);
+        }
         Ok(live.is_some_and(|live| !is_owned(&live.metadata, owner)))
     }
 

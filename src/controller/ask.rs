@@ -25,6 +25,10 @@ use crate::{
 /// Numbers that only grow are published so often.
 const PUBLISH: Duration = Duration::from_secs(10);
 
+/// How long after the first failure in a row a question is asked again; then twice as long each time, at most an interval.
+/// Whoever answers "no" at once would else be asked a hundred times a second, and so would the API server.
+const AGAIN: api::Duration = api::Duration::from_millis(1000);
+
 /// A question on its way, and what it belongs to.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -47,6 +51,8 @@ struct Trial {
     ahead: SignedDuration,
     under_way: BTreeSet<About>,
     answers: Vec<(About, Question, Result<Answer, Unanswered>, Instant)>,
+    /// How often in a row each got no answer, and the wall time before which it is not asked again.
+    failed: BTreeMap<About, (u32, Timestamp)>,
     published: Option<Instant>,
 }
 
@@ -117,6 +123,7 @@ impl Trials {
             ahead,
             under_way: BTreeSet::new(),
             answers: vec![],
+            failed: BTreeMap::new(),
             published: None,
         };
         let mut trial = trials.remove(model).filter(|trial| trial.ahead == ahead).unwrap_or_else(fresh);
@@ -125,27 +132,18 @@ impl Trials {
             trial.number = self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             trial.under_way.clear();
             trial.answers.clear();
+            trial.failed.clear();
         }
-        let mut answered = None;
-        for (about, question, answer, at) in std::mem::take(&mut trial.answers) {
-            match about {
-                About::Trial(slo) => {
-                    trial.evidence.fold(slo, &question, answer, Some(step), steps::count(canary));
-                }
-                About::Past(slo) => trial.evidence.remember(slo, &question, &answer, now),
-            }
-            answered = answered.max(Some(at));
-        }
+        let answered = trial.fold(step, steps::count(canary), interval, now);
         trial.evidence.trim(step);
         let mut judgement = trial.evidence.judgement(step, now);
-        judgement.next = judgement.next.map(|at| later(at, -ahead));
         judgement.publish = trial.published.is_none_or(|at| at.elapsed() >= PUBLISH);
         if judgement.publish && answered.is_some() {
             trial.published = Some(Instant::now());
         }
-        let due = if is_ready_to_ask(state, canary) { trial.evidence.questions(now) } else { vec![] };
-        let due = due.into_iter().filter(|(about, _)| !trial.under_way.contains(about)).collect::<Vec<_>>();
-        trial.under_way.extend(due.iter().map(|(about, _)| *about));
+        let (due, again) = if is_ready_to_ask(state, canary) { trial.due(now) } else { (vec![], None) };
+        judgement.next = judgement.next.into_iter().chain(again).min();
+        judgement.next = judgement.next.map(|at| later(at, -ahead));
         let number = trial.number;
         trials.insert(model.clone(), trial);
         let asked = |(about, question)| Asked { model: model.clone(), trial: number, about, question };
@@ -160,6 +158,50 @@ impl Trials {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Trial>> {
         self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Trial {
+    /// Takes in what was answered; when the newest answer came.
+    fn fold(&mut self, step: &StepStatus, last: i32, interval: i64, now: Timestamp) -> Option<Instant> {
+        let mut answered = None;
+        for (about, question, answer, at) in std::mem::take(&mut self.answers) {
+            self.note(about, answer.is_err(), interval, now);
+            match about {
+                About::Trial(slo) => self.evidence.fold(slo, &question, answer, Some(step), last),
+                About::Past(slo) => self.evidence.remember(slo, &question, &answer, now),
+            }
+            answered = answered.max(Some(at));
+        }
+        answered
+    }
+
+    /// What to ask now, and when something that failed is to be asked again.
+    fn due(&mut self, now: Timestamp) -> (Vec<(About, Question)>, Option<Timestamp>) {
+        let mut due = self.evidence.questions(now);
+        due.retain(|(about, _)| !self.under_way.contains(about));
+        let waits =
+            |about: &About| self.failed.get(about).map(|(_, again)| *again).filter(|again| *again > now);
+        let again = due.iter().filter_map(|(about, _)| waits(about)).min();
+        due.retain(|(about, _)| waits(about).is_none());
+        self.under_way.extend(due.iter().map(|(about, _)| *about));
+        (due, again)
+    }
+
+    /// Whether a question about the trial failed. Those about stable's past have a pace of their own.
+    fn note(&mut self, about: About, failed: bool, interval: i64, now: Timestamp) {
+        let tries = self.failed.get(&about).map_or(0, |(tries, _)| *tries);
+        if failed && matches!(about, About::Trial(_)) {
+            let again = later(now, SignedDuration::from_millis(pause(tries, interval)));
+            self.failed.insert(about, (tries.saturating_add(1), again));
+        } else {
+            self.failed.remove(&about);
+        }
+    }
+}
+
+/// Milliseconds before a question that has failed so often before is asked again.
+fn pause(tries: u32, interval: i64) -> i64 {
+    AGAIN.millis().saturating_mul(1 << tries.min(16)).min(interval)
 }
 
 /// While it prepares, nobody is asked before the pods are ready: there is nothing to decide yet.
@@ -196,4 +238,25 @@ fn by_the_wall(step: &StepStatus, ahead: SignedDuration) -> StepStatus {
 
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_add(by).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::the_first_failure_is_asked_about_soon(0, 15_000, 1000)]
+    #[case::the_next_ones_later_each_time(3, 15_000, 8000)]
+    #[case::but_never_later_than_the_next_block(4, 15_000, 15_000)]
+    #[case::however_often(u32::MAX, 15_000, 15_000)]
+    #[case::and_no_later_than_a_short_interval(0, 500, 500)]
+    fn a_question_without_an_answer_is_asked_again(
+        #[case] tries: u32,
+        #[case] interval: i64,
+        #[case] milliseconds: i64,
+    ) {
+        assert_eq!(pause(tries, interval), milliseconds);
+    }
 }

@@ -97,16 +97,21 @@ impl Controller {
     pub(super) fn snapshot(&self, model: &FoundModel, revision: &str) -> Option<Arc<Snapshot>> {
         let name = model.object.name_any();
         let fresh = || revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok();
-        let stable = model.object.status.as_ref().and_then(|s| s.stable_revision.as_deref());
-        if on(Mutant::TemplateCopied) && stable == Some(revision) {
-            return Some(Arc::new(Snapshot { revision: revision.to_owned(), ..fresh()? }));
-        }
-        if let Some(stored) = model.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(revision)) {
-            return self.known.snapshot(stored)
+        let stored = model.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(revision));
+        let snapshot = match stored {
+            Some(stored) => self.known.snapshot(stored)
                 .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
-                .ok();
+                .ok()?,
+            None => Arc::new(fresh().filter(|fresh| fresh.revision == revision)?),
+        };
+        if on(Mutant::TemplateCopied)
+            && model.object.status.as_ref()?.stable_revision.as_deref() == Some(revision)
+        {
+            let mut copied = Snapshot::clone(&snapshot);
+            copied.pod_template.spec = fresh()?.pod_template.spec;
+            return Some(Arc::new(copied));
         }
-        fresh().filter(|fresh| fresh.revision == revision).map(Arc::new)
+        Some(snapshot)
     }
 }
 

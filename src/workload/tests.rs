@@ -143,7 +143,7 @@ fn a_snapshot_that_this_release_would_cut_is_left_alone() {
     assert_eq!(stored(|data| *data = Value::Null), "its data is not a snapshot of seatrial's");
 }
 
-/// What a real API server (1.35) made of each example: no write is due. To record it anew, apply each file that
+/// What a real API server (1.36) makes of each example: no write is due. To record it anew, apply each file that
 /// `RECORD=<folder>` writes by `kubectl apply --server-side -o json` into a namespace `render`, and store the answer
 /// under `fixtures/` (at once: its owner does not exist, and the garbage collector takes it away).
 #[rstest]

@@ -281,8 +281,10 @@ fn merge_entries(schema: &Schema, old: &[Value], new: &[Value]) -> Vec<Value> {
     merged
 }
 
-/// The value without some fields; `None`: nothing is left of a map or list.
+/// The value without some fields; `None`: nothing was in it, or all that was is gone. One that only lost something of what is
+/// in its members stays, however empty they are.
 pub(super) fn remove(schema: &Schema, value: &Value, fields: &Set) -> Option<Value> {
+    let mut stays = false;
     match parts(schema, value) {
         Parts::Leaf if matches!(value, Value::Object(_) | Value::Array(_)) => None,
         Parts::Leaf => Some(value.clone()),
@@ -293,13 +295,11 @@ pub(super) fn remove(schema: &Schema, value: &Value, fields: &Set) -> Option<Val
                 if fields.has(&step) {
                     continue;
                 }
-                let left = match fields.below(&step) {
-                    Some(below) => remove(schema.field(name).0, member, below).unwrap_or_default(),
-                    None => member.clone(),
-                };
-                kept.insert(name.clone(), left);
+                let below = fields.below(&step);
+                stays |= below.is_some();
+                kept.insert(name.clone(), without(schema.field(name).0, member, below));
             }
-            (!kept.is_empty()).then_some(Value::Object(kept))
+            (stays || !kept.is_empty()).then_some(Value::Object(kept))
         }
         Parts::Entries(entries) => {
             let mut kept = vec![];
@@ -308,12 +308,21 @@ pub(super) fn remove(schema: &Schema, value: &Value, fields: &Set) -> Option<Val
                 if fields.has(&step) {
                     continue;
                 }
-                kept.push(match fields.below(&step) {
-                    Some(below) => remove(schema.items(), entry, below).unwrap_or_default(),
-                    None => entry.clone(),
-                });
+                let below = fields.below(&step);
+                stays |= below.is_some();
+                kept.push(without(schema.items(), entry, below));
             }
-            (!kept.is_empty()).then_some(Value::Array(kept))
+            (stays || !kept.is_empty()).then_some(Value::Array(kept))
         }
     }
+}
+
+/// A member without some of its own: empty, when none is left.
+fn without(schema: &Schema, member: &Value, fields: Option<&Set>) -> Value {
+    let Some(fields) = fields else { return member.clone() };
+    remove(schema, member, fields).unwrap_or_else(|| match member {
+        Value::Object(_) => Value::Object(Map::new()),
+        Value::Array(_) => Value::Array(vec![]),
+        _ => Value::Null,
+    })
 }

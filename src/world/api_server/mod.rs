@@ -10,7 +10,7 @@
 //!                                       store                    every version of every object
 //! ```
 //!
-//! It says what the API server of Kubernetes 1.35 says, for the kinds and requests that Seatrial and its users make;
+//! It says what the API server of Kubernetes 1.36 says, for the kinds and requests that Seatrial and its users make;
 //! `simulation/conformance` compares the two and lists the known differences.
 
 mod builtin;

@@ -1,6 +1,6 @@
 //! What the objects of a kind look like: one shape for CRDs and for what is built in.
 //!
-//! Read from the files in `crds/`, and from `schemas/`, which are the `OpenAPI` documents of Kubernetes 1.35 and of the
+//! Read from the files in `crds/`, and from `schemas/`, which are the `OpenAPI` documents of Kubernetes 1.36 and of the
 //! Gateway API 1.3 without their descriptions.
 
 use std::{

@@ -183,7 +183,10 @@ pub(super) fn writer<'a>(kind: &'a Kind, pen: &Pen, part: Part, applies: bool) -
         Part::Object => {}
         Part::Status => {
             ignored.insert(&[field("spec")]);
-            if !kind.custom {
+            // Of what is built in, a status takes other metadata with it.
+            if kind.custom {
+                ignored.insert(&[field("metadata")]);
+            } else {
                 ignored.insert(&[field("metadata"), field("labels")]);
             }
         }
