@@ -42,8 +42,8 @@ regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := t
 sim:  ## thousands of rollouts in a world that fails; SEEDS=20000 FROM=1 says which, SEED=n replays one and makes it smaller
 	cargo test --locked --test simulation
 
-regressions:  ## the worlds in which the simulation once found a bug, and the first 300 seeds
-	SEEDS=300 FROM=1 cargo test --locked --test simulation
+regressions:  ## the worlds in which the simulation once found a bug, and the first 5000 seeds
+	SEEDS=5000 FROM=1 cargo test --locked --test simulation
 
 mutants:  ## faults of other rollout controllers, one at a time: the simulation must see each; MUTANT=WeightBeforeReady for one
 	cargo test --locked --features mutants --test simulation -- mutants

@@ -171,6 +171,21 @@ impl<K: Resource> Table<K> {
         }
     }
 
+    /// Takes in a live list of what there is of a model: what is not in it is gone.
+    pub fn put_all(&mut self, model: &Key, list: &[Arc<K>])
+    where
+        K: Clone,
+    {
+        for old in self.of_model(model) {
+            if !list.iter().any(|object| key(&**object) == key(&*old)) {
+                self.remove(&key(&*old));
+            }
+        }
+        for object in list {
+            self.put((**object).clone());
+        }
+    }
+
     fn relisted(&mut self) -> Vec<Arc<K>> {
         let list = self.filling.take().unwrap_or_default();
         let gone: Vec<Key> = self.objects.keys().filter(|k| !list.contains_key(*k)).cloned().collect();

@@ -22,8 +22,8 @@ use crate::{
 };
 
 impl Controller {
-    /// The same unit as it lives now: the `TrafficSplit`, its route, the models and their Deployments. Each is news for the
-    /// cache as soon as it was read. Whatever is gone or was made anew under its name ends this reconcile; the watch brings
+    /// The same unit as it lives now: the `TrafficSplit`, its route, the models and their Deployments and Services. Each is news for
+    /// the cache as soon as it was read. Whatever is gone or was made anew under its name ends this reconcile; the watch brings
     /// the news.
     pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
         let client = &self.cx.api.reads;
@@ -108,19 +108,16 @@ impl Controller {
             .list(&params)
             .await
             .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
-        let all = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
+        let all: Vec<_> = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
+        self.cache_mut().deployments.put_all(&key(&*model.object), &all);
         model.deployments = ours(all, &uid);
-        for deployment in &model.deployments {
-            self.cache_mut().deployments.put((**deployment).clone());
-        }
         // Whom the Service sends to keeps its pods.
         let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
         let list = services.list(&params).await;
         let list = list.map_err(Error::api(format!("list Services of {namespace}/{name}")))?;
-        model.services = ours(list.items.into_iter().map(|s| Arc::new(pruned(s))).collect(), &uid);
-        for service in &model.services {
-            self.cache_mut().services.put((**service).clone());
-        }
+        let all: Vec<_> = list.items.into_iter().map(|s| Arc::new(pruned(s))).collect();
+        self.cache_mut().services.put_all(&key(&*model.object), &all);
+        model.services = ours(all, &uid);
         Ok(())
     }
 }
