@@ -40,12 +40,17 @@ fn cuts<'t, 'a>(world: &'t World<'a>) -> Vec<Cut<'t, 'a>> {
             let model = Key::new("ModelDeployment", &key.namespace, &before.model);
             let Some((model_key, track)) = world.models.get_key_value(&model) else { continue };
             let Some(model) = track.at(change.revision) else { continue };
-            if to < from {
+            if to < from && track.when(sent(world, change)).is_some() {
                 found.push(Cut { key, change, from, to, model_key, track, model });
             }
         }
     }
     found
+}
+
+/// When a change of ours was asked for: what comes on its way is not judged by what was made meanwhile.
+fn sent(world: &World<'_>, change: &Change) -> Duration {
+    world.request(change.revision).map_or(change.at, |request| request.sent)
 }
 
 fn size(deployment: &Deployment) -> i64 {
@@ -129,16 +134,16 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
             let model = Key::new("ModelDeployment", &key.namespace, &before.model);
             let Some(models) = world.models.get(&model) else { continue };
             let Some(split) = kept_by(world, &model, change) else { continue };
-            if models.at(change.revision).is_some() {
+            let sent = sent(world, change);
+            if models.when(sent).is_some() {
                 continue;
             }
             let others = split.spec.backends.iter().map(|b| &b.model_deployment_ref.name);
             let replaced = others
                 .filter_map(|name| world.models.get(&Key::new("ModelDeployment", &key.namespace, name)))
-                .any(|other| other.at(change.revision).is_some());
+                .any(|other| other.when(sent).is_some());
             let carried = world.carried.get(&(key.namespace.as_str(), key.name.as_str()));
-            let went =
-                models.states.iter().rfind(|s| s.change.revision <= change.revision).map(|s| s.change.at);
+            let went = models.states.iter().rfind(|s| s.change.at <= sent).map(|s| s.change.at);
             let latest = carried.and_then(|c| c.last_carried(change.at));
             // One that no proxy sent to when its model went (a candidate that was starting) was needed until then at most.
             let last = if replaced { latest } else { latest.min(went) };

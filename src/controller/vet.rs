@@ -4,8 +4,10 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
+    core::Status,
 };
 use serde_json::Value;
+use tokio::time::{Duration, Instant};
 
 use super::{
     act::{MANAGER, json, owner},
@@ -13,6 +15,7 @@ use super::{
     error::Error,
     known::{bound, lock},
     observe::FoundModel,
+    queue::Unit,
     reconcile::Controller,
 };
 use crate::{
@@ -24,9 +27,19 @@ use crate::{
 /// So many answers are remembered.
 const VETTED: usize = 1000;
 
+/// When it is asked again that could not answer.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Whether an answer is about the pods: the same would come again. A server-side apply of what does not fit its schema is
+/// answered by 500, as is a fault of the moment.
+fn is_final(status: &Status) -> bool {
+    let unfit = status.code == 500 && status.message.contains("typed patch object");
+    (unfit || [400, 403, 422].contains(&status.code)) && !status.message.contains("being terminated")
+}
+
 impl Controller {
-    /// Whether the API server would take the latest revision's pods: asked once, by a dry run, at first sight. A
-    /// server-side apply of a wrong template answers 500, which later could not be told from a fault.
+    /// Whether the API server would take the latest revision's pods: asked by a dry run, at first sight, until it
+    /// knows.
     pub async fn vet(&self, model: &FoundModel) -> Result<Option<Refusal>, Error> {
         let name = model.object.name_any();
         let identity = &model.identity;
@@ -61,14 +74,20 @@ impl Controller {
         let params = PatchParams::apply(MANAGER).force().dry_run();
         let refusal = match api.patch(&identity.name, &params, &Patch::Apply(&body)).await {
             Ok(_) => None,
-            Err(kube::Error::Api(status))
-                if [400, 403, 422, 500].contains(&status.code)
-                    && !status.message.contains("being terminated") =>
-            {
+            Err(kube::Error::Api(status)) if is_final(&status) => {
                 let mut message = status.message.clone();
                 truncate(&mut message, 700);
                 let message = format!("spec.template: the API server refuses these pods: {message}");
                 Some(Refusal { condition: ACCEPTED, reason: "InvalidTemplate", message })
+            }
+            // A webhook that is down, say: it holds up this version, and nothing else of the unit.
+            Err(kube::Error::Api(status)) if status.code == 500 => {
+                let unit = Unit::Model((owner.namespace.clone(), name));
+                self.queue.add(unit, Instant::now() + AGAIN);
+                let mut message = status.message.clone();
+                truncate(&mut message, 700);
+                let message = format!("the API server cannot say yet whether it takes these pods: {message}");
+                return Ok(Some(Refusal { condition: ACCEPTED, reason: "NotTriedOut", message }));
             }
             Err(error) => {
                 return Err(Error::api(format!("try out Deployment {}/{}", owner.namespace, key.1))(error));
