@@ -187,10 +187,13 @@ fn sentence(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>) 
         Phase::RolledBack => {
             let latest = status.latest_revision.as_deref();
             let rejected = status.rejected.iter().find(|r| Some(r.revision.as_str()) == latest);
-            let why = rejected.map_or("", |r| r.message.as_str());
-            format!(
-                "{} was rejected: {why}; {stable} serves. Change the spec, or ask to retry",
-                call(&status.latest_revision)
+            let latest = call(&status.latest_revision);
+            rejected.map_or_else(
+                || format!("{stable} serves; {latest} is to be tried again"),
+                |r| {
+                    let why = &r.message;
+                    format!("{latest} was rejected: {why}; {stable} serves. Change the spec, or ask to retry")
+                },
             )
         }
     }
