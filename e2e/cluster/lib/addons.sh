@@ -2,7 +2,7 @@
 
 addons() {
   kubectl_apply "$cache/crds/gateway.yaml"; kubectl_apply "$cache/crds/contour.yaml"
-  kubectl wait --for=condition=Established --timeout=30s crd --all > /dev/null
+  established
   kubectl apply -f "$here/manifests/gateway.yaml" > /dev/null
   kubectl -n infra patch service envoy --subresource=status --type=merge \
     -p "{\"status\": {\"loadBalancer\": {\"ingress\": [{\"ip\": \"$node\"}]}}}" > /dev/null
@@ -11,6 +11,12 @@ addons() {
     eval "kubectl -n infra get gateway public -o jsonpath='{.status.conditions[?(@.type==\"Programmed\")].status}' | grep -q True"
   await 30 "Envoy's listener" "$dir/log/envoy" eval "curl -s -o /dev/null http://$node:8080/"
   await 120 'the images' "$dir/log/images" [ -e images-imported ]
+}
+
+# A definition that was made just now has no conditions yet, over which `kubectl wait` stumbles.
+established() {
+  await 30 'the CustomResourceDefinitions' "$dir/log/apiserver" \
+    kubectl wait --for=condition=Established --timeout=10s crd --all
 }
 
 # Server-side: some of these definitions are too long for the annotation of the other way.

@@ -4,8 +4,7 @@ mesh_listener=127.0.0.1:80
 
 start_mesh() {
   kubectl_apply "$cache/crds/istio.yaml"
-  kubectl wait --for=condition=Established --timeout=30s crd -l app.kubernetes.io/name=istio > /dev/null 2>&1 \
-    || kubectl wait --for=condition=Established --timeout=30s crd/sidecars.networking.istio.io crd/virtualservices.networking.istio.io > /dev/null
+  established
   kubectl apply -f "$here/manifests/mesh.yaml" > /dev/null
   start_istiod
   if ! alive sidecar; then
