@@ -371,6 +371,7 @@ fn workload(found: &FoundModel, name: &str) -> Workload {
     Workload {
         version: labels.and_then(|labels| labels.get(VERSION_LABEL)).cloned().unwrap_or_default(),
         created: stored.and_then(|r| r.creation_timestamp()).map(|t| t.0),
+        made: deployment.and_then(|d| d.creation_timestamp()).map(|t| t.0),
         desired: if deployment.is_some() { health.desired } else { 0 },
         // Counts of an earlier size say nothing about the present one.
         ready: if health.observed { health.ready.min(health.desired) } else { 0 },

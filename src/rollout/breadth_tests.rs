@@ -132,6 +132,7 @@ impl World {
             let workload = Workload {
                 version: name.clone(),
                 created,
+                made: None,
                 desired: *desired,
                 ready: *ready,
                 uncounted: false,

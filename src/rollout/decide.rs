@@ -145,7 +145,7 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let workload = model.workload(candidate);
     let ready = workload.ready >= steps::replicas(canary, 0, model.full_size());
     if !ready {
-        let over = around.over(&step.since, model.spec.progress_deadline) && !on(Mutant::DeadlineIgnored);
+        let over = deadline(model, step).is_some_and(|at| at <= around.now) && !on(Mutant::DeadlineIgnored);
         return over.then(|| {
             let why =
                 workload.trouble.map_or_else(|| "its pods did not become ready".to_owned(), |t| t.message);
@@ -163,6 +163,16 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
         }
         _ => None,
     }
+}
+
+/// Until when the candidate's pods have to be ready: its deadline from when they could begin to start, which was late where
+/// nobody led. Whoever deletes its Deployment again and again is not waited for without an end: twice the deadline at most.
+pub(super) fn deadline(model: &Model, step: &StepStatus) -> Option<Timestamp> {
+    let length = model.spec.progress_deadline.signed();
+    let made =
+        model.status.candidate_revision.as_deref().and_then(|candidate| model.workload(candidate).made);
+    let began = made.unwrap_or(step.since.0).clamp(step.since.0, step.since.0.checked_add(length).ok()?);
+    began.checked_add(length).ok()
 }
 
 /// The model has no traffic yet, and no pod of its stable revision is ready: the rest would go to nobody. One that does not

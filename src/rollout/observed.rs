@@ -148,6 +148,8 @@ pub struct Workload {
     pub version: String,
     /// When its snapshot was stored; `None` when it is not stored yet.
     pub created: Option<Timestamp>,
+    /// When its Deployment was made, by the API server's time; `None` when it is not made yet.
+    pub made: Option<Timestamp>,
     /// Pods asked for.
     pub desired: i32,
     /// Pods ready. Counted only once the Deployment's controller has seen the newest size.

@@ -343,9 +343,8 @@ fn next(
     }
     for (model, status) in decided {
         for revision in &status.revisions {
-            let drain = sizes::drained_after(split);
             if let Some(since) = &revision.since {
-                after(since.0, drain);
+                after(since.0, sizes::drained_after(split));
                 after(since.0, model.spec.progress_deadline);
             }
             if let Some(until) = &revision.warm_until {
@@ -354,6 +353,9 @@ fn next(
         }
         if let Some(step) = &status.step {
             after(step.since.0, model.spec.progress_deadline);
+            if let Some(at) = decide::deadline(model, step) {
+                after(at, Duration::from_millis(0));
+            }
             after(
                 step.since.0,
                 Duration::from_millis(model.spec.progress_deadline.millis() + decide::HEARING.millis()),
