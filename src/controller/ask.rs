@@ -25,8 +25,9 @@ use crate::{
 /// Numbers that only grow are published so often.
 const PUBLISH: Duration = Duration::from_secs(10);
 
-/// How long after the first failure in a row a question is asked again; then twice as long each time, at most an interval.
-/// Whoever answers "no" at once would else be asked a hundred times a second, and so would the API server.
+/// How long after a failure a question is asked again, an interval at most: not later each time, because the first data of a
+/// candidate are what a rollback waits for. Whoever answers "no" at once would else be asked a hundred times a second, and so
+/// would the API server.
 const AGAIN: api::Duration = api::Duration::from_millis(1000);
 
 /// A question on its way, and what it belongs to.
@@ -51,8 +52,8 @@ struct Trial {
     ahead: SignedDuration,
     under_way: BTreeSet<About>,
     answers: Vec<(About, Question, Result<Answer, Unanswered>, Instant)>,
-    /// How often in a row each got no answer, and the wall time before which it is not asked again.
-    failed: BTreeMap<About, (u32, Timestamp)>,
+    /// The wall time before which what got no answer is not asked again.
+    failed: BTreeMap<About, Timestamp>,
     published: Option<Instant>,
 }
 
@@ -179,8 +180,7 @@ impl Trial {
     fn due(&mut self, now: Timestamp) -> (Vec<(About, Question)>, Option<Timestamp>) {
         let mut due = self.evidence.questions(now);
         due.retain(|(about, _)| !self.under_way.contains(about));
-        let waits =
-            |about: &About| self.failed.get(about).map(|(_, again)| *again).filter(|again| *again > now);
+        let waits = |about: &About| self.failed.get(about).copied().filter(|again| *again > now);
         let again = due.iter().filter_map(|(about, _)| waits(about)).min();
         due.retain(|(about, _)| waits(about).is_none());
         self.under_way.extend(due.iter().map(|(about, _)| *about));
@@ -189,19 +189,13 @@ impl Trial {
 
     /// Whether a question about the trial failed. Those about stable's past have a pace of their own.
     fn note(&mut self, about: About, failed: bool, interval: i64, now: Timestamp) {
-        let tries = self.failed.get(&about).map_or(0, |(tries, _)| *tries);
         if failed && matches!(about, About::Trial(_)) {
-            let again = later(now, SignedDuration::from_millis(pause(tries, interval)));
-            self.failed.insert(about, (tries.saturating_add(1), again));
+            let again = later(now, SignedDuration::from_millis(AGAIN.millis().min(interval)));
+            self.failed.insert(about, again);
         } else {
             self.failed.remove(&about);
         }
     }
-}
-
-/// Milliseconds before a question that has failed so often before is asked again.
-fn pause(tries: u32, interval: i64) -> i64 {
-    AGAIN.millis().saturating_mul(1 << tries.min(16)).min(interval)
 }
 
 /// While it prepares, nobody is asked before the pods are ready: there is nothing to decide yet.
@@ -238,25 +232,4 @@ fn by_the_wall(step: &StepStatus, ahead: SignedDuration) -> StepStatus {
 
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_add(by).unwrap_or(at)
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case::the_first_failure_is_asked_about_soon(0, 15_000, 1000)]
-    #[case::the_next_ones_later_each_time(3, 15_000, 8000)]
-    #[case::but_never_later_than_the_next_block(4, 15_000, 15_000)]
-    #[case::however_often(u32::MAX, 15_000, 15_000)]
-    #[case::and_no_later_than_a_short_interval(0, 500, 500)]
-    fn a_question_without_an_answer_is_asked_again(
-        #[case] tries: u32,
-        #[case] interval: i64,
-        #[case] milliseconds: i64,
-    ) {
-        assert_eq!(pause(tries, interval), milliseconds);
-    }
 }
