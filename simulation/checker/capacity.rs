@@ -9,7 +9,7 @@ use seatrial::{
 
 use super::{
     findings::Findings,
-    tracks::{DRAIN, Deployment, Model, Split, Step, Track},
+    tracks::{self, DRAIN, Deployment, Model, Split, Step, Track},
     trial::{least_asked, least_full},
     world::World,
 };
@@ -40,17 +40,12 @@ fn cuts<'t, 'a>(world: &'t World<'a>) -> Vec<Cut<'t, 'a>> {
             let model = Key::new("ModelDeployment", &key.namespace, &before.model);
             let Some((model_key, track)) = world.models.get_key_value(&model) else { continue };
             let Some(model) = track.at(change.revision) else { continue };
-            if to < from && track.when(sent(world, change)).is_some() {
+            if to < from && track.when(world.sent(change)).is_some() {
                 found.push(Cut { key, change, from, to, model_key, track, model });
             }
         }
     }
     found
-}
-
-/// When a change of ours was asked for: what comes on its way is not judged by what was made meanwhile.
-fn sent(world: &World<'_>, change: &Change) -> Duration {
-    world.request(change.revision).map_or(change.at, |request| request.sent)
 }
 
 fn size(deployment: &Deployment) -> i64 {
@@ -134,7 +129,7 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
             let model = Key::new("ModelDeployment", &key.namespace, &before.model);
             let Some(models) = world.models.get(&model) else { continue };
             let Some(split) = kept_by(world, &model, change) else { continue };
-            let sent = sent(world, change);
+            let sent = world.sent(change);
             if models.when(sent).is_some() {
                 continue;
             }
@@ -165,9 +160,8 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
 /// The `TrafficSplit` that something is left to, which may yield to another one that names its model; else the one that names
 /// its model.
 fn kept_by<'w>(world: &'w World<'_>, model: &Key, change: &Change) -> Option<&'w Split> {
-    let owners = change.before.as_ref()?.pointer("/metadata/ownerReferences")?.as_array()?;
-    let left_to =
-        |split: &&Split| owners.iter().any(|o| o["kind"] == "TrafficSplit" && o["uid"] == split.uid.as_str());
+    let object = change.before.as_ref()?;
+    let left_to = |split: &&Split| tracks::left_to(object).any(|uid| uid == split.uid);
     let mut all = world.splits.values().filter_map(|track| track.at(change.revision));
     let named = || world.split_of(model, change.revision).map(|(_, split)| split);
     all.find(left_to).or_else(named)

@@ -89,7 +89,12 @@ fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32) -> Option<String
 
 /// The route that a trial is about: another may still send to one of its revisions.
 fn route_of(world: &World<'_>, turn: &Turn<'_, '_>) -> Option<Key> {
-    let (split, _) = world.split_of(turn.key, turn.change.revision)?;
+    routed_by(world, turn.key, turn.change.revision)
+}
+
+/// The route of the `TrafficSplit` that a model belonged to.
+fn routed_by(world: &World<'_>, model: &Key, revision: u64) -> Option<Key> {
+    let (split, _) = world.split_of(model, revision)?;
     Some(Key::new("HTTPRoute", &split.namespace, &split.name))
 }
 
@@ -135,10 +140,7 @@ fn routes_of(world: &World<'_>, turn: &Turn<'_, '_>, since: Duration) -> Vec<(Ke
         moves.iter().zip(ends).map(|((from, revision), until)| ((*from).max(since), until, *revision));
     spans
         .filter(|(from, until, _)| from < until)
-        .filter_map(|(from, until, revision)| {
-            let (split, _) = world.split_of(turn.key, revision)?;
-            Some((Key::new("HTTPRoute", &split.namespace, &split.name), from, until))
-        })
+        .filter_map(|(from, until, revision)| Some((routed_by(world, turn.key, revision)?, from, until)))
         .collect()
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     findings::Findings,
-    tracks::{Split, owners, text, within},
+    tracks::{Split, left_to, owners, text, within},
     trial::{on_trial, route_writes},
     world::World,
 };
@@ -102,11 +102,7 @@ pub fn s29_ownership(world: &World<'_>, out: &mut Findings) {
 
 /// What proxies may still send to of a model that has gone is kept by the `TrafficSplit`'s ownership.
 fn is_left(object: &Value, key: &Key, uids: &BTreeMap<(&str, &str), (Duration, Option<Duration>)>) -> bool {
-    let all = within(object, "/metadata/ownerReferences").and_then(Value::as_array);
-    all.into_iter().flatten().any(|owner| {
-        let uid = text(owner, "/uid");
-        text(owner, "/kind") == "TrafficSplit" && uids.contains_key(&(key.namespace.as_str(), uid))
-    })
+    left_to(object).any(|uid| uids.contains_key(&(key.namespace.as_str(), uid)))
 }
 
 /// When each object of ours that may own others came, and when it went.
@@ -249,7 +245,7 @@ pub fn s34_fail_static(world: &World<'_>, out: &mut Findings) {
         let within = |c: &&Change| c.at > from + flight && c.at < until;
         for change in world.input.changes.iter().filter(within) {
             let (kind, name) = (change.key.kind.as_str(), change.key.name.as_str());
-            let sent = world.request(change.revision).map_or(change.at, |request| request.sent);
+            let sent = world.sent(change);
             if world.ours(change) && sent > from + flight && !matches!(kind, "Lease" | "Event") {
                 out.by(change, format!("{} wrote {kind} {name} while nobody led", change.by));
             }

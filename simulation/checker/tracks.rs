@@ -254,6 +254,13 @@ pub fn owners(value: &Value) -> Vec<(String, String)> {
     all.into_iter().flatten().filter(controls).map(name).collect()
 }
 
+/// The uids of the `TrafficSplit`s that something of a model is left to: they own it beside the model, or alone.
+pub fn left_to(value: &Value) -> impl Iterator<Item = &str> {
+    let all = within(value, "/metadata/ownerReferences").and_then(Value::as_array);
+    let splits = all.into_iter().flatten().filter(|owner| text(owner, "/kind") == "TrafficSplit");
+    splits.map(|owner| text(owner, "/uid"))
+}
+
 /// Reads one object; what was read before is shared where it says the same.
 pub trait Read: Sized {
     /// `None`: it cannot be read.

@@ -133,10 +133,15 @@ impl<'a> World<'a> {
         self.requests.get(&revision).copied()
     }
 
+    /// When a change of ours was asked for: what comes on its way is not judged by what was made meanwhile.
+    pub fn sent(&self, change: &Change) -> Duration {
+        self.request(change.revision).map_or(change.at, |request| request.sent)
+    }
+
     /// From when on the operator may have read what this write of its rests on: two seconds; under faults, since its last
     /// live read (S2).
     pub fn read_from(&self, change: &Change) -> Duration {
-        let sent = self.request(change.revision).map_or(change.at, |r| r.sent);
+        let sent = self.sent(change);
         let usual = sent.saturating_sub(FRESH);
         let reads = self.reads.get(change.by.as_str()).map(Vec::as_slice).unwrap_or_default();
         let end = reads.partition_point(|at| *at <= sent);

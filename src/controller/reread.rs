@@ -102,24 +102,27 @@ impl Controller {
         self.cache_mut().models.put(Guard(Ok(object.clone())));
         model.identity = self.known.identity(&object);
         model.object = object;
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
-        let params = ListParams::default().labels(&format!("{MODEL_LABEL}={name}"));
-        let list = deployments
-            .list(&params)
-            .await
-            .map_err(Error::api(format!("list Deployments of {namespace}/{name}")))?;
-        let all: Vec<_> = list.items.into_iter().map(|d| Arc::new(pruned(d))).collect();
-        self.cache_mut().deployments.put_all(&key(&*model.object), &all);
+        let model_key = key(&*model.object);
+        let all = live_objects::<Deployment>(client, &namespace, &name).await?;
+        self.cache_mut().deployments.put_all(&model_key, &all);
         model.deployments = ours(all, &uid);
         // Whom the Service sends to keeps its pods.
-        let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
-        let list = services.list(&params).await;
-        let list = list.map_err(Error::api(format!("list Services of {namespace}/{name}")))?;
-        let all: Vec<_> = list.items.into_iter().map(|s| Arc::new(pruned(s))).collect();
-        self.cache_mut().services.put_all(&key(&*model.object), &all);
+        let all = live_objects::<Service>(client, &namespace, &name).await?;
+        self.cache_mut().services.put_all(&model_key, &all);
         model.services = ours(all, &uid);
         Ok(())
     }
+}
+
+/// All objects of a kind that bear a model's label, as they live now.
+async fn live_objects<K>(client: &Client, namespace: &str, model: &str) -> Result<Vec<Arc<K>>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let list = api.list(&ListParams::default().labels(&format!("{MODEL_LABEL}={model}"))).await;
+    let list = list.map_err(Error::api(format!("list {} of {namespace}/{model}", K::plural(&()))))?;
+    Ok(list.items.into_iter().map(|object| Arc::new(pruned(object))).collect())
 }
 
 /// One object as it lives now, if it is there.
