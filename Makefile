@@ -38,6 +38,8 @@ regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_INCREMENTAL := false
 # Sums that overflow still end a run; what the standard library checks of itself at every access costs a sixth.
 regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS := false
 regressions sim sim-plans mutants: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := true
+# The next world needs what the last one gave back.
+regressions sim sim-plans mutants: export MIMALLOC_PURGE_DELAY := -1
 
 sim:  ## thousands of rollouts in a world that fails; SEEDS=20000 FROM=1 says which, SEED=n replays one and makes it smaller
 	cargo test --locked --test simulation

@@ -8,11 +8,7 @@ pub mod bases;
 mod transitions;
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -21,8 +17,10 @@ use seatrial::world::history::Change;
 use serde_json::{Value, json};
 
 use crate::{
+    beside,
     checker::{Invariant, Violation},
     faults::{Fault, Moment, What},
+    number,
     replica::NAMES,
     report::Report,
     scenario::Scenario,
@@ -50,7 +48,7 @@ struct Tally {
     run: usize,
 }
 
-/// Runs about `budget` plans; `PLAN=n` runs one of them and tells its history.
+/// Runs about `budget` plans; `PLAN=n` runs one of them and tells its history, `CHANGES=n` one sequence of spec changes.
 pub fn run(budget: u64) -> Report {
     let bases = bases::all();
     let recorded: Vec<Outcome> = bases.iter().map(|base| seed::play(&base.scenario)).collect();
@@ -59,32 +57,30 @@ pub fn run(budget: u64) -> Report {
         note(&report, &format!("the recorded rollout \"{}\"", base.name), outcome);
     }
     let (plans, tallies) = plans(&bases, &recorded, usize::try_from(budget).unwrap_or(usize::MAX));
-    if let Some(number) = std::env::var("PLAN").ok().and_then(|n| n.parse::<usize>().ok()) {
-        tell(&plans[number.min(plans.len() - 1)], &bases, &recorded);
+    if let Some(number) = number("PLAN") {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        tell(&plans[index.min(plans.len() - 1)], &bases, &recorded);
+        return report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+    if let Some(seed) = number("CHANGES") {
+        transitions::tell(seed);
         return report.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
     for tally in tallies {
         println!("{}: {} of {}", tally.kind, tally.run, tally.all);
     }
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..crate::workers() {
-            scope.spawn(|| {
-                while let Some((number, plan)) = at(&plans, next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = play(plan, &bases, &recorded);
-                    let name = &bases[plan.base].name;
-                    note(&report, &format!("PLAN={number} make sim-plans (\"{name}\")"), &outcome);
-                }
-            });
-        }
+    beside(0..plans.len() as u64, |number| {
+        let Some(plan) = usize::try_from(number).ok().and_then(|index| plans.get(index)) else {
+            return false;
+        };
+        let outcome = play(plan, &bases, &recorded);
+        let name = &bases[plan.base].name;
+        note(&report, &format!("PLAN={number} make sim-plans (\"{name}\")"), &outcome);
+        true
     });
     println!("spec changes: {}", budget / TRANSITIONS);
     transitions::run(budget / TRANSITIONS, &report);
     report.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn at<T>(all: &[T], index: usize) -> Option<(usize, &T)> {
-    all.get(index).map(|one| (index, one))
 }
 
 /// Counts a run, and says what failed in it.
@@ -121,8 +117,12 @@ fn play(plan: &Plan, bases: &[Base], recorded: &[Outcome]) -> Outcome {
 }
 
 fn tell(plan: &Plan, bases: &[Base], recorded: &[Outcome]) {
-    println!("{}", scenario(plan, bases));
-    let outcome = play(plan, bases, recorded);
+    told(&scenario(plan, bases), &play(plan, bases, recorded));
+}
+
+/// Tells what was to happen, what did, and what was wrong with it.
+fn told(scenario: &Scenario, outcome: &Outcome) {
+    println!("{scenario}");
     for change in &outcome.history {
         println!("{}", story::line(change));
     }

@@ -1,6 +1,7 @@
 //! Worlds that found bugs. Each says what would have happened to a user; they run first.
 
 mod old;
+pub mod refused;
 mod shared;
 
 use std::{
@@ -104,7 +105,13 @@ fn more() -> Vec<(&'static str, Vec<Scenario>)> {
 
 /// Runs them; of what fails again `TELL=1` tells the history.
 pub fn run(report: &Mutex<Report>) {
-    let all: Vec<_> = all().into_iter().chain(more()).chain(shared::all()).chain(old::all()).collect();
+    let all: Vec<_> = all()
+        .into_iter()
+        .chain(more())
+        .chain(refused::all())
+        .chain(shared::all())
+        .chain(old::all())
+        .collect();
     let worlds: Vec<(&str, usize, &Scenario)> = (all.iter())
         .flat_map(|(about, worlds)| worlds.iter().enumerate().map(|(number, world)| (*about, number, world)))
         .collect();

@@ -76,6 +76,10 @@ mutants! {
     ForeignAdopted,
     /// After a conflict the same body is sent again.
     ResendOnConflict,
+    /// A route that the API server refuses is written again as it was, and again.
+    RefusedRouteRepeated,
+    /// A candidate under traffic gets as few pods as the steps ask for by now.
+    CandidateShrinks,
     /// An undecided step passes after its bake.
     UndecidedPasses,
     /// A step that is undecided at its `maxDuration` passes.

@@ -5,8 +5,9 @@ use seatrial::mutant::Mutant::{self, *};
 
 use super::worlds::{
     aborted_over_nothing, asked, bad_and_paused, bad_and_promoted, broken_stable, child_deleted, edited,
-    evicted, few_requests, foreign, lagging, never_ready, newer, newer_while_watching, partition,
-    paused_early, refused, scaled, slow_gateway, soon_over, split_deleted, unapproved, unmeasured,
+    evicted, few_requests, foreign, lagging, moved, never_ready, newer, newer_while_watching, partition,
+    paused_early, refused, route_refused, scaled, slow_gateway, soon_over, split_deleted, unapproved,
+    unmeasured,
 };
 #[expect(clippy::enum_glob_use, reason = "the table below is read by people: a line a mutant")]
 use crate::checker::Invariant::{self, *};
@@ -66,6 +67,8 @@ pub const KNOWN: &[Known] = &[
     known(MissingOwner, "kserve-5934", &[S29]),
     hinted(ForeignAdopted, "kruise-278 flagger-1677", &[S29], foreign),
     known(ResendOnConflict, "3559 3216", &[S17]),
+    hinted(RefusedRouteRepeated, "flagger-1801 (as a route)", &[L2a, L2b, L2e, S13, L1], route_refused),
+    hinted(CandidateShrinks, "3077 (our seed 19206)", &[L4, S2, S16], moved),
     known(UndecidedPasses, "3850 3873", &[S9]),
     hinted(MaxDurationPasses, "3850", &[S9], few_requests),
     hinted(UnmeasuredIsGood, "180 459 flagger-1763", &[L2d, S11], unmeasured),

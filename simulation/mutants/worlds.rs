@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::{
     faults::{Fault, What},
     objects::{NAMESPACE, Step},
+    regressions::refused,
     scenario::{Scenario, Version, model_key, split_key},
 };
 
@@ -41,6 +42,19 @@ fn roll(scenario: &mut Scenario, at: u64, version: Version) {
     scenario.quiet = scenario.quiet.max(seconds(150));
 }
 
+/// A good version 1, and nothing else that happens.
+fn good(scenario: &mut Scenario) {
+    plain(scenario);
+    roll(scenario, 30, Version::Good);
+}
+
+/// Every step takes long.
+fn linger(scenario: &mut Scenario, bake: u64) {
+    for step in scenario.splits.iter_mut().flat_map(|split| &mut split.steps) {
+        (step.bake, step.longest) = (bake, 200);
+    }
+}
+
 fn then(scenario: &mut Scenario, at: u64, version: &str) {
     scenario.versions.insert(version.to_owned(), Version::Good);
     scenario.script.push((seconds(at), Deed::Version(model_key(first(scenario)), version.to_owned())));
@@ -53,8 +67,7 @@ fn verb(scenario: &mut Scenario, at: u64, verb: &'static str) {
 }
 
 pub fn newer_while_watching(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     for at in [45, 50, 55] {
         verb(scenario, at, "promote");
     }
@@ -66,8 +79,7 @@ pub fn newer_while_watching(scenario: &mut Scenario) {
 }
 
 pub fn newer(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     then(scenario, 45 + scenario.seed % 40, "0.2.0");
 }
 
@@ -100,14 +112,12 @@ pub fn foreign(scenario: &mut Scenario) {
 }
 
 pub fn few_requests(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     scenario.rate = 2;
 }
 
 pub fn unmeasured(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     scenario.quiet = seconds(220);
     for split in &mut scenario.splits {
         split.holds = false;
@@ -125,11 +135,7 @@ pub fn bad_and_paused(scenario: &mut Scenario) {
     roll(scenario, 30, Version::ErrorsFrom(seconds(75), 0.4));
     scenario.quiet = seconds(260);
     scenario.rate = 200;
-    for split in &mut scenario.splits {
-        for step in &mut split.steps {
-            (step.bake, step.longest) = (60, 200);
-        }
-    }
+    linger(scenario, 60);
     redraw(scenario);
     verb(scenario, 70, "pause");
 }
@@ -139,12 +145,8 @@ pub fn bad_and_promoted(scenario: &mut Scenario) {
     roll(scenario, 30, Version::ErrorsFrom(seconds(70), 0.4));
     scenario.quiet = seconds(260);
     scenario.rate = 200;
-    for split in &mut scenario.splits {
-        split.window = 150;
-        for step in &mut split.steps {
-            (step.bake, step.longest) = (60, 200);
-        }
-    }
+    scenario.splits.iter_mut().for_each(|split| split.window = 150);
+    linger(scenario, 60);
     redraw(scenario);
     for at in [55, 60, 65] {
         verb(scenario, at, "promote");
@@ -160,22 +162,16 @@ pub fn broken_stable(scenario: &mut Scenario) {
 
 /// A trial is given up at any moment of a stable revision that crashes again and again.
 pub fn aborted_over_nothing(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     scenario.versions.insert("0.0.0".to_owned(), Version::Crashing(seconds(40)));
-    for split in &mut scenario.splits {
-        for step in &mut split.steps {
-            (step.bake, step.longest) = (100, 200);
-        }
-    }
+    linger(scenario, 100);
     redraw(scenario);
     verb(scenario, 60 + scenario.seed * 7 % 60, "abort");
 }
 
 /// Gateways take over what they are told much later than the allowance; until then their word is about what was before.
 pub fn slow_gateway(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     scenario.propagation = seconds(2);
     let what = gateway::Fault { parent: None, what: gateway::Wrong::Slow(seconds(9)) };
     scenario.gateway.push(During { from: seconds(28), until: scenario.quiet, what });
@@ -183,9 +179,16 @@ pub fn slow_gateway(scenario: &mut Scenario) {
 
 /// The API server takes no write of workloads for a while.
 pub fn refused(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     scenario.faults.push(fault(What::Forbidden("services"), None, 28, 60));
+}
+
+pub fn route_refused(scenario: &mut Scenario) {
+    *scenario = Scenario { seed: scenario.seed, ..refused::route_refused(49 + scenario.seed % 8) };
+}
+
+pub fn moved(scenario: &mut Scenario) {
+    *scenario = Scenario { seed: scenario.seed, ..refused::moves() };
 }
 
 pub fn never_ready(scenario: &mut Scenario) {
@@ -197,11 +200,8 @@ pub fn evicted(scenario: &mut Scenario) {
     plain(scenario);
     roll(scenario, 30, Version::Crashing(seconds(20 + scenario.seed % 20)));
     scenario.models.iter_mut().for_each(|m| m.replicas = 1);
-    for split in &mut scenario.splits {
-        for step in &mut split.steps {
-            (step.bake, step.longest, step.replicas) = (60, 200, Some(1));
-        }
-    }
+    linger(scenario, 60);
+    scenario.splits.iter_mut().flat_map(|s| &mut s.steps).for_each(|step| step.replicas = Some(1));
     redraw(scenario);
 }
 
@@ -213,15 +213,13 @@ pub fn asked(scenario: &mut Scenario) {
 
 /// One who writes without an end is to be seen before the history fills the memory: its model goes.
 pub fn soon_over(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     verb(scenario, 40, "pause");
     scenario.script.push((seconds(50), Deed::Delete(model_key(first(scenario)))));
 }
 
 pub fn partition(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     for replica in [0, 1] {
         scenario.faults.push(fault(
             What::Forbidden("leases"),
@@ -233,16 +231,14 @@ pub fn partition(scenario: &mut Scenario) {
 }
 
 pub fn split_deleted(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     if let Some(split) = scenario.splits.first() {
         scenario.script.push((seconds(45 + scenario.seed % 30), Deed::Delete(split_key(split.name))));
     }
 }
 
 pub fn child_deleted(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     let key = seatrial::world::history::Key::new(
         "HTTPRoute",
         NAMESPACE,
@@ -252,23 +248,15 @@ pub fn child_deleted(scenario: &mut Scenario) {
 }
 
 pub fn unapproved(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
-    for split in &mut scenario.splits {
-        for step in &mut split.steps {
-            step.approval = true;
-        }
-    }
+    good(scenario);
+    scenario.splits.iter_mut().flat_map(|s| &mut s.steps).for_each(|step| step.approval = true);
     redraw(scenario);
 }
 
 pub fn edited(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
-    let Some(split) = scenario.splits.first_mut() else { return };
-    for step in &mut split.steps {
-        (step.bake, step.longest) = (60, 200);
-    }
+    good(scenario);
+    linger(scenario, 60);
+    let Some(split) = scenario.splits.first() else { return };
     let mut edited = split.clone();
     for step in &mut edited.steps {
         step.weight = (step.weight + 7).min(97);
@@ -283,8 +271,7 @@ pub fn edited(scenario: &mut Scenario) {
 }
 
 pub fn paused_early(scenario: &mut Scenario) {
-    plain(scenario);
-    roll(scenario, 30, Version::Good);
+    good(scenario);
     for at in (40..80).step_by(3) {
         verb(scenario, at + scenario.seed % 3, "pause");
         verb(scenario, at + 1 + scenario.seed % 3, "resume");

@@ -18,6 +18,7 @@ use super::{
     known::wish,
     observe::{Found, FoundModel, is_owned},
     reconcile::Controller,
+    vet,
 };
 use crate::{
     mutant::{Mutant, on},
@@ -224,7 +225,12 @@ impl Controller {
         }
         let uid = split.uid().unwrap_or_default();
         // Every route write moves traffic: it goes only onto the version that was planned for.
-        self.apply(client, &desired, live, &uid, true, |c| &mut c.routes).await
+        let wrote = self.apply(client, &desired, live, &uid, true, |c| &mut c.routes).await;
+        if let (Err(error), false, false) = (&wrote, keeps, on(Mutant::RefusedRouteRepeated)) {
+            // The next plan keeps the parents, hosts and matches that live, so that nothing blocks a rollback.
+            self.known.note_route(split, vet::refused_route(error));
+        }
+        wrote
     }
 
     /// Whether an object says already all that we want, which is remembered under `wish`.
@@ -263,7 +269,7 @@ impl Controller {
     {
         let (namespace, name) = (desired.namespace().unwrap_or_default(), desired.name_any());
         let kind = K::kind(&()).into_owned();
-        let mut body = json(desired);
+        let mut body = body(desired);
         if let Some(live) = live {
             let open = [(Mutant::UnguardedRoute, "HTTPRoute"), (Mutant::UnguardedScale, "Deployment")];
             if guarded && !open.iter().any(|(mutant, of)| on(*mutant) && *of == kind) {
@@ -281,8 +287,6 @@ impl Controller {
                 body["metadata"]["resourceVersion"] = Value::from(NEVER);
             }
         }
-        body["apiVersion"] = Value::from(K::api_version(&()).into_owned());
-        body["kind"] = Value::from(kind.clone());
         let api: Api<K> = Api::namespaced(client.clone(), &namespace);
         let params = PatchParams::apply(MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&body)).await;
@@ -373,8 +377,16 @@ pub(super) fn owner(model: &FoundModel) -> Owner {
     }
 }
 
-pub(super) fn json<T: Serialize>(value: &T) -> Value {
+fn json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
+}
+
+/// An object as it is applied: with its type.
+pub(super) fn body<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Value {
+    let mut body = json(object);
+    body["apiVersion"] = Value::from(K::api_version(&()).into_owned());
+    body["kind"] = Value::from(K::kind(&()).into_owned());
+    body
 }
 
 /// Without what we never look at.

@@ -233,3 +233,62 @@ fn by_the_wall(step: &StepStatus, ahead: SignedDuration) -> StepStatus {
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_add(by).unwrap_or(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    const ENTERED: i64 = 1_800_000_000;
+
+    /// A trial that has been under way for a minute and was not asked about yet.
+    fn trial() -> (Trial, Timestamp) {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let subject = Subject {
+            namespace: "ml".to_owned(),
+            candidate: "iris-bbbbbbbb".to_owned(),
+            stable: None,
+            attempt: 1,
+            entered: Some(second(ENTERED)),
+        };
+        let rules = Rules {
+            analysis: serde_json::from_value(json!({})).unwrap(),
+            scrape: api::Duration::from_secs(5),
+            planned_blocks: 240,
+            pods_ratio: 2.0,
+        };
+        let slos = json!([{"name": "availability", "objective": "99%", "errors": {}}]);
+        let slos: Vec<Slo> = serde_json::from_value(slos).unwrap();
+        let trial = Trial {
+            number: 0,
+            evidence: Evidence::new(subject, rules, &slos),
+            ahead: SignedDuration::ZERO,
+            under_way: BTreeSet::new(),
+            answers: vec![],
+            failed: BTreeMap::new(),
+            published: None,
+        };
+        (trial, second(ENTERED + 60))
+    }
+
+    #[rstest]
+    #[case::a_second(15_000, 1_000)]
+    #[case::an_interval_at_most(500, 500)]
+    fn what_got_no_answer_is_asked_again_as_soon_however_often(#[case] interval: i64, #[case] pause: i64) {
+        let (mut trial, mut now) = trial();
+        assert_eq!(trial.due(now).0.len(), 1);
+        for _ in 0..5 {
+            trial.under_way.clear();
+            trial.note(About::Trial(0), true, interval, now);
+            let again = now + SignedDuration::from_millis(pause);
+            assert_eq!(trial.due(again - SignedDuration::from_millis(1)), (vec![], Some(again)));
+            now = again;
+            assert_eq!(trial.due(now).0.len(), 1);
+        }
+        trial.under_way.clear();
+        trial.note(About::Trial(0), false, interval, now);
+        assert_eq!(trial.due(now).0.len(), 1, "an answer ends the pause");
+    }
+}

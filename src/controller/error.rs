@@ -1,5 +1,7 @@
 //! What may go wrong while reconciling. User mistakes are not here: they are conditions.
 
+use kube::core::Status;
+
 /// A reconcile that did not come to its end; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,23 +26,28 @@ impl Error {
         move |source| Self::Api { action, source: Box::new(source) }
     }
 
-    /// The HTTP status, if the API server answered.
+    /// What the API server answered, if it did.
     #[must_use]
-    pub fn code(&self) -> Option<u16> {
+    pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Api { source, .. } => match &**source {
-                kube::Error::Api(status) => Some(status.code),
+                kube::Error::Api(status) => Some(status),
                 _ => None,
             },
             Self::Panic(_) => None,
         }
     }
 
+    /// The HTTP status, if the API server answered.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        self.status().map(|status| status.code)
+    }
+
     /// The object's namespace is on its way out: whatever cannot be made in it is no fault.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
-        let Self::Api { source, .. } = self else { return false };
-        matches!(&**source, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
+        self.status().is_some_and(|status| status.code == 403 && status.message.contains("being terminated"))
     }
 
     /// Somebody else was faster, or the object went: look again at once, nothing is wrong.

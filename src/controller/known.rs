@@ -9,21 +9,24 @@ use std::{
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{ResourceExt, core::ObjectMeta};
+use tokio::time::Instant;
 
 use super::{
     observe::{Found, FoundModel},
     reconcile::Controller,
 };
 use crate::{
-    api::v1alpha1::ModelDeployment,
+    api::v1alpha1::{ModelDeployment, TrafficSplit},
     mutant::{Mutant, on},
-    revision::{self, Identity, Snapshot, SnapshotError},
+    revision::{self, Identity, Refusal, Snapshot, SnapshotError},
 };
 
 /// So many snapshots are kept: those of rollouts that go on. A unit at rest needs none.
 const SNAPSHOTS: usize = 256;
 /// So many objects are remembered to be in sync, at about a hundred bytes each.
 const SETTLED: usize = 4096;
+/// So many refused routes are remembered; one that is forgotten is refused again.
+const REFUSED: usize = 256;
 
 /// See the module. Everything in it can be thrown away at any time.
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ pub struct Known {
     settled: Mutex<BTreeMap<String, (String, u64)>>,
     /// By a model's uid: the revision that this generation of it asks for.
     identities: Mutex<BTreeMap<String, (i64, Arc<Identity>)>>,
+    /// By a `TrafficSplit`'s uid: why the API server would not take the route of this generation, and when it said so.
+    refused_routes: Mutex<BTreeMap<String, (i64, Refusal, Instant)>>,
 }
 
 impl Known {
@@ -71,6 +76,25 @@ impl Known {
         bound(&mut identities, SETTLED);
         identities.insert(uid.clone(), (generation, identity.clone()));
         identity
+    }
+
+    /// Why the API server would not take the route that this generation of `split` asks for, and when it last said so.
+    pub fn refused_route(&self, split: &TrafficSplit) -> Option<(Refusal, Instant)> {
+        let (uid, generation) = (split.metadata.uid.as_ref()?, split.metadata.generation?);
+        let refused = lock(&self.refused_routes);
+        let (_, why, asked) = refused.get(uid).filter(|(of, ..)| *of == generation)?;
+        Some((why.clone(), *asked))
+    }
+
+    /// Remembers that the API server would not take it, or (`None`) that it would.
+    pub fn note_route(&self, split: &TrafficSplit, refusal: Option<Refusal>) {
+        let (Some(uid), Some(generation)) = (&split.metadata.uid, split.metadata.generation) else { return };
+        let mut refused = lock(&self.refused_routes);
+        refused.remove(uid);
+        if let Some(refusal) = refusal {
+            bound(&mut refused, REFUSED);
+            refused.insert(uid.clone(), (generation, refusal, Instant::now()));
+        }
     }
 
     /// Whether this version of an object was found to say all of a [`wish`].
@@ -166,6 +190,30 @@ mod tests {
         assert!(!known.is_settled(&ObjectMeta::default(), Some(1)), "nothing is known of what has no uid");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_route_is_known_for_one_generation() {
+        let split = |uid: &str, generation| {
+            let spec = json!({
+                "route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
+                "backends": [{"modelDeploymentRef": {"name": "iris"}}],
+                "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
+                "strategy": {"canary": {"steps": [{"weight": "10%"}]}}
+            });
+            let mut split = TrafficSplit::new("iris", serde_json::from_value(spec).unwrap());
+            (split.metadata.uid, split.metadata.generation) = (Some(uid.to_owned()), Some(generation));
+            split
+        };
+        let known = Known::default();
+        let message = "no".to_owned();
+        let refusal = Refusal { condition: "Accepted", reason: "InvalidRoute", message };
+        known.note_route(&split("a", 3), Some(refusal.clone()));
+        assert_eq!(known.refused_route(&split("a", 3)), Some((refusal, Instant::now())));
+        assert_eq!(known.refused_route(&split("a", 4)), None, "another spec is tried");
+        assert_eq!(known.refused_route(&split("b", 3)), None, "made anew");
+        known.note_route(&split("a", 3), None);
+        assert_eq!(known.refused_route(&split("a", 3)), None, "it would be taken by now");
+    }
+
     #[test]
     fn a_wish_depends_on_the_snapshot_the_owners_and_the_size() {
         let spec = json!({"model": {"version": "1"}, "runtimeRef": {"name": "r"}});
@@ -208,6 +256,7 @@ mod tests {
                 missing_services: std::collections::BTreeSet::new(),
                 left: Left::default(),
                 elsewhere: std::collections::BTreeSet::new(),
+                unfit: None,
             };
             (wish(&found, &model, "iris-x", size), wish(&found, &model, "iris-y", size))
         };

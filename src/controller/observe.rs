@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     core::v1::{Pod, Service},
@@ -52,6 +53,8 @@ pub struct Found {
     pub left: Left,
     /// Revisions of the models that other routes send to.
     pub elsewhere: BTreeSet<String>,
+    /// Why the API server would not take the route that the spec asks for.
+    pub unfit: Option<Refusal>,
 }
 
 /// Objects of revisions whose model is gone, kept by the `TrafficSplit` that may still send to them.
@@ -104,6 +107,7 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         missing_services: BTreeSet::new(),
         left: Left::default(),
         elsewhere: BTreeSet::new(),
+        unfit: split.and_then(|split| known.refused_route(split)).map(|(refusal, _)| refusal),
     };
     let split_uid = split.and_then(|s| s.uid()).unwrap_or_default();
     for key in models {
@@ -220,9 +224,10 @@ pub fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
     meta.owner_references.iter().flatten().any(|o| o.controller == Some(true) && o.uid == uid)
 }
 
-/// What was found, as a plan sees it. The verdicts come later.
-pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>) -> Observed {
+/// What was found, as a plan of a replica sees it that leads since `led_since`. The verdicts come later.
+pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>, led_since: Timestamp) -> Observed {
     Observed {
+        led_since,
         split: found.split.as_ref().map(|split| interpret_split(split, found, providers)),
         models: found.models.iter().map(|model| interpret_model(model, &found.elsewhere)).collect(),
     }
@@ -232,7 +237,7 @@ fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<Str
     let uid = split.uid().unwrap_or_default();
     let provider = providers.get(&split.spec.analysis.provider).map(|source| &source.provider);
     let refused = match provider {
-        Some(provider) => refused(split, provider),
+        Some(provider) => refused(split, provider).or_else(|| found.unfit.clone()),
         None => Some(unknown_provider(&split.spec.analysis.provider, providers.keys())),
     };
     Split {
@@ -371,7 +376,6 @@ fn workload(found: &FoundModel, name: &str) -> Workload {
     Workload {
         version: labels.and_then(|labels| labels.get(VERSION_LABEL)).cloned().unwrap_or_default(),
         created: stored.and_then(|r| r.creation_timestamp()).map(|t| t.0),
-        made: deployment.and_then(|d| d.creation_timestamp()).map(|t| t.0),
         desired: if deployment.is_some() { health.desired } else { 0 },
         // Counts of an earlier size say nothing about the present one.
         ready: if health.observed { health.ready.min(health.desired) } else { 0 },

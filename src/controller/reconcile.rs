@@ -16,7 +16,7 @@ use super::{
     cache::{Cache, Key, model_keys},
     error::Error,
     event::Events,
-    known::Known,
+    known::{Known, lock},
     metrics::ModelSeries,
     observe::{Found, find, interpret},
     queue::{Queue, Unit},
@@ -56,6 +56,8 @@ pub struct Controller {
     pub(super) vetted: Mutex<BTreeMap<Key, Option<Refusal>>>,
     /// What need not be worked out again.
     pub(super) known: Known,
+    /// When the present tenure began.
+    led_since: Mutex<Timestamp>,
 }
 
 /// What a reconcile came to.
@@ -81,7 +83,18 @@ impl Controller {
             doubted: Mutex::default(),
             vetted: Mutex::default(),
             known: Known::default(),
+            led_since: Mutex::new(Timestamp::MIN),
         }
+    }
+
+    /// This replica leads from now on: no deadline ran while nobody did.
+    pub fn takes_over(&self) {
+        *lock(&self.led_since) = self.cx.clock.now();
+    }
+
+    /// When the present tenure began.
+    pub fn led_since(&self) -> Timestamp {
+        *lock(&self.led_since)
     }
 
     /// The cache, for reading. Never held over I/O.
@@ -207,7 +220,7 @@ impl Controller {
         self.look_closer(&mut found).await?;
         let provider =
             split.and_then(|s| self.cx.providers.get(&s.spec.analysis.provider)).map(|s| &s.provider);
-        let mut observed = interpret(&found, &self.cx.providers);
+        let mut observed = interpret(&found, &self.cx.providers, self.led_since());
         let now = self.cx.clock.now();
         let answered = self.judge(&mut observed, models, provider, now);
         let mut plan = plan::plan(&observed, now);
@@ -218,7 +231,7 @@ impl Controller {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
             self.look_closer(&mut live).await?;
-            let mut observed_live = interpret(&live, &self.cx.providers);
+            let mut observed_live = interpret(&live, &self.cx.providers, self.led_since());
             for (model, seen) in observed_live.models.iter_mut().zip(&observed.models) {
                 if model.name == seen.name {
                     model.judgement = seen.judgement.clone();
@@ -268,6 +281,7 @@ impl Controller {
     /// What is looked up only when it matters: pods of a candidate that is not ready, whether a name is free, whether the
     /// API server would take the pods. Nothing of it is read for a unit at rest.
     async fn look_closer(&self, found: &mut Found) -> Result<(), Error> {
+        self.vet_route(found).await?;
         for model in &mut found.models {
             let namespace = model.object.namespace().unwrap_or_default();
             let status = model.object.status.as_ref();

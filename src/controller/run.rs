@@ -62,6 +62,7 @@ async fn reconciles(controller: &Arc<Controller>) {
             // What was begun in another tenure rests on what was read in it.
             running.clear();
             controller.queue.abandon();
+            controller.takes_over();
         }
         controller.cx.metrics.leads(leads);
         tokio::select! {

@@ -123,7 +123,7 @@ impl World {
             }),
             ..Split::of(split_spec())
         });
-        Observed { split, models: vec![self.model()] }
+        Observed { split, models: vec![self.model()], led_since: Timestamp::MIN }
     }
 
     fn model(&self) -> Model {
@@ -132,7 +132,6 @@ impl World {
             let workload = Workload {
                 version: name.clone(),
                 created,
-                made: None,
                 desired: *desired,
                 ready: *ready,
                 uncounted: false,
@@ -643,4 +642,36 @@ fn a_paused_model_without_a_traffic_split_waits_and_is_not_rejected() {
     let world = settled(&world);
     assert_eq!(world.status.phase, Phase::Stable);
     assert_eq!(world.status.stable_revision.as_deref(), Some("b"));
+}
+
+/// A webhook that is down refuses sizes, say, while a candidate has to be taken out.
+#[test]
+fn a_rollback_changes_the_route_before_any_size_is_raised() {
+    let wanted = |world: &World, what: fn(&Write) -> bool| {
+        let plan = plan(&world.observed(), world.now);
+        plan.writes.iter().position(what).expect("no such write")
+    };
+    let is_route: fn(&Write) -> bool = |write| matches!(write, Write::Route(_));
+    let of_stable: fn(&Write) -> bool =
+        |write| matches!(write, Write::Deployment { revision, .. } if revision == "a");
+    let on_trial = prefixes().into_iter().map(|(_, world)| world);
+    let mut trials: Vec<World> =
+        on_trial.filter(|world| world.status.phase == Phase::Progressing && world.route.is_some()).collect();
+    assert!(!trials.is_empty());
+    for world in &mut trials {
+        world.workloads.insert("a".to_owned(), (1, 1));
+        assert!(wanted(world, of_stable) < wanted(world, is_route), "what rises needs its pods first");
+        world.verdict = Verdict::Fail;
+        let plan = plan(&world.observed(), world.now);
+        if plan.models["iris"].phase == Phase::RollingBack {
+            assert!(wanted(world, is_route) < wanted(world, of_stable));
+            assert!(
+                plan.writes.iter().position(|w| matches!(w, Write::Status { .. }))
+                    < Some(wanted(world, is_route))
+            );
+        }
+    }
+    let rolled_back =
+        |world: &World| plan(&world.observed(), world.now).models["iris"].phase == Phase::RollingBack;
+    assert!(trials.iter().any(rolled_back), "no trial was taken out");
 }

@@ -2,6 +2,7 @@
 //! never depends on why it was asked.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     evidence::Observability,
@@ -33,6 +34,8 @@ pub struct Around<'a> {
     pub busy: bool,
     /// The moment.
     pub now: Timestamp,
+    /// Since when this replica leads.
+    pub led_since: Timestamp,
 }
 
 impl Around<'_> {
@@ -58,12 +61,14 @@ impl Around<'_> {
             && view.is_some_and(|v| v.idle.contains(revision) || v.shares.contains_key(revision))
     }
 
-    pub(super) fn over(
-        &self,
-        since: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime,
-        length: Duration,
-    ) -> bool {
+    pub(super) fn over(&self, since: &MicroTime, length: Duration) -> bool {
         self.now.duration_since(since.0) >= length.signed()
+    }
+
+    /// As [`Self::over`], for what a candidate is rejected by: what was to be done before this replica led may never have been
+    /// done, and that is not the candidate's fault.
+    pub(super) fn overdue(&self, since: &MicroTime, deadline: Duration) -> bool {
+        self.over(&MicroTime(since.0.max(self.led_since)), deadline)
     }
 }
 
@@ -145,7 +150,7 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
     let workload = model.workload(candidate);
     let ready = workload.ready >= steps::replicas(canary, 0, model.full_size());
     if !ready {
-        let over = deadline(model, step).is_some_and(|at| at <= around.now) && !on(Mutant::DeadlineIgnored);
+        let over = around.overdue(&step.since, model.spec.progress_deadline) && !on(Mutant::DeadlineIgnored);
         return over.then(|| {
             let why =
                 workload.trouble.map_or_else(|| "its pods did not become ready".to_owned(), |t| t.message);
@@ -163,16 +168,6 @@ fn preparing(model: &Model, around: &Around<'_>) -> Option<Move> {
         }
         _ => None,
     }
-}
-
-/// Until when the candidate's pods have to be ready: its deadline from when they could begin to start, which was late where
-/// nobody led. Whoever deletes its Deployment again and again is not waited for without an end: twice the deadline at most.
-pub(super) fn deadline(model: &Model, step: &StepStatus) -> Option<Timestamp> {
-    let length = model.spec.progress_deadline.signed();
-    let made =
-        model.status.candidate_revision.as_deref().and_then(|candidate| model.workload(candidate).made);
-    let began = made.unwrap_or(step.since.0).clamp(step.since.0, step.since.0.checked_add(length).ok()?);
-    began.checked_add(length).ok()
 }
 
 /// The model has no traffic yet, and no pod of its stable revision is ready: the rest would go to nobody. One that does not
@@ -193,7 +188,7 @@ fn not_known(model: &Model, around: &Around<'_>, step: &StepStatus, candidate: &
     let deadline = model.spec.progress_deadline;
     let limit = Duration::from_millis(deadline.millis() + HEARING.millis());
     let waits = around.is_known(candidate) || waits_for_us(model, around, step);
-    if waits || !around.over(&step.since, limit) {
+    if waits || !around.overdue(&step.since, limit) {
         return None;
     }
     let message = format!("its route was not effective within {deadline}: {message}");
@@ -224,7 +219,7 @@ fn by_itself(model: &Model, around: &Around<'_>, candidate: &str, wanted: &str) 
         return Some(Move::Promote { warm: None, why: "all its replicas are ready" });
     }
     let since = model.status.revisions.iter().find(|r| r.name == candidate).and_then(|r| r.since.as_ref())?;
-    around.over(since, model.spec.progress_deadline).then(|| {
+    around.overdue(since, model.spec.progress_deadline).then(|| {
         let why = workload.trouble.map_or_else(|| "its pods did not become ready".to_owned(), |t| t.message);
         let message = format!("not ready within {}: {why}", model.spec.progress_deadline);
         Move::Retreat(rollback(Outcome::RolledBack, "ProgressDeadlineExceeded", message, around.now))
@@ -269,7 +264,9 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(if approved { Move::Advance } else { Move::Pause(PauseReason::ApprovalMissing) });
     }
     let clock = if step.since.0 > began.since.0 { &step.since } else { &began.since };
-    if !around.over(clock, rules.max_duration) || (no_traffic && !baked) {
+    // Whoever has just begun to lead has not heard yet what was proven before.
+    let unheard = model.judgement.observability == Observability::Unknown && !no_traffic;
+    if unheard || !around.over(clock, rules.max_duration) || (no_traffic && !baked) {
         return None;
     }
     Some(match around.split?.spec.analysis.on_inconclusive {
@@ -352,4 +349,30 @@ fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
     let baked = model.judgement.baked >= window || on(Mutant::WindowIgnored);
     (effective && baked && measurable(model, step) && !around.held())
         .then_some(Move::Promote { warm: None, why: "it met its SLOs at every step and at 100 %" })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::all_the_time(0, 60, true)]
+    #[case::not_quite(0, 59, false)]
+    #[case::since_a_moment_ago(100, 159, false)]
+    #[case::long_enough_again(100, 160, true)]
+    fn a_deadline_runs_while_somebody_leads(#[case] led_since: i64, #[case] now: i64, #[case] over: bool) {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let around = Around {
+            split: None,
+            effective: &Effective::Settled { since: Timestamp::MIN },
+            at_goal: false,
+            candidate_weight: 0,
+            busy: false,
+            now: second(now),
+            led_since: second(led_since),
+        };
+        assert_eq!(around.overdue(&MicroTime(second(0)), Duration::from_secs(60)), over);
+    }
 }

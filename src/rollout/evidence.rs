@@ -29,6 +29,9 @@ use crate::{
 /// A question never reaches further than so many scrapes, so that its answer stays small; a long rebuild asks often.
 const REACH: i64 = 240;
 
+/// An answer is about the present while no more blocks than these have closed since.
+const PRESENT: i64 = 20;
+
 /// What a plan needs to know about the verdicts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Judgement {
@@ -62,7 +65,7 @@ pub struct ProvenBreach {
 /// Whether anything can be measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Observability {
-    /// Not asked yet.
+    /// Not asked yet, or not yet about the present: a trial that is long under way is asked about piece by piece.
     #[default]
     Unknown,
     /// The newest closed block has data for every SLO.
@@ -287,7 +290,7 @@ impl Evidence {
             shared: with_stable,
             pass,
             baked: if begun { self.baked(step) } else { Duration::from_millis(0) },
-            observability: self.observability(),
+            observability: self.observability(now),
             publish: false,
             next: Timestamp::from_millisecond(self.closed(now) + self.interval() + self.settle()).ok(),
             slos: all
@@ -344,7 +347,8 @@ impl Evidence {
         Duration::from_millis(i64::try_from(common.len()).unwrap_or(i64::MAX).saturating_mul(interval))
     }
 
-    fn observability(&self) -> Observability {
+    fn observability(&self, now: Timestamp) -> Observability {
+        let recent = self.closed(now) - PRESENT * self.interval();
         let mut all = Observability::Yes;
         for slo in &self.slos {
             match &slo.last {
@@ -360,8 +364,8 @@ impl Evidence {
                         "SLO {name}: Prometheus has no sample of its counters"
                     ));
                 }
-                Some(Ok(true)) => {}
-                None => all = Observability::Unknown,
+                Some(Ok(true)) if slo.asked > recent => {}
+                _ => all = Observability::Unknown,
             }
         }
         all

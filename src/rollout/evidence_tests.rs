@@ -217,3 +217,18 @@ fn a_report_is_of_the_step_that_is_asked_for_and_of_all_that_was_answered() {
         }
     }
 }
+
+#[test]
+fn what_was_answered_about_the_beginning_of_a_long_trial_says_nothing_about_the_present() {
+    let mut evidence = evidence(json!({"interval": "5s"}), &availability());
+    let reach = evidence.reach();
+    let mut seen = vec![];
+    for _ in 0..3 {
+        let now = at(ENTERED + 5 * reach / 2);
+        let due = evidence.questions(now);
+        let (About::Trial(slo), question) = &due[0] else { panic!("{due:?}") };
+        evidence.fold(*slo, question, Ok(answer(question)), Some(&step()), 1);
+        seen.push(evidence.judgement(&step(), now).observability);
+    }
+    assert_eq!(seen, [Observability::Unknown, Observability::Unknown, Observability::Yes]);
+}

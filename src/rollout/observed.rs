@@ -21,6 +21,8 @@ pub struct Observed {
     pub split: Option<Split>,
     /// The models that exist, in the order of `spec.backends`.
     pub models: Vec<Model>,
+    /// Since when this replica leads: what nobody did before is nobody's fault but ours.
+    pub led_since: Timestamp,
 }
 
 /// A `TrafficSplit` as it was read.
@@ -148,8 +150,6 @@ pub struct Workload {
     pub version: String,
     /// When its snapshot was stored; `None` when it is not stored yet.
     pub created: Option<Timestamp>,
-    /// When its Deployment was made, by the API server's time; `None` when it is not made yet.
-    pub made: Option<Timestamp>,
     /// Pods asked for.
     pub desired: i32,
     /// Pods ready. Counted only once the Deployment's controller has seen the newest size.

@@ -128,6 +128,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
             at_goal: at_goal(model, view, &goal),
             candidate_weight: candidate_weight(model, view),
             busy: busy.iter().any(|other| *other != model.name),
+            led_since: observed.led_since,
             now,
         };
         let (mut status, told) = turn(model, &around);
@@ -236,31 +237,27 @@ fn writes(
         let name = &model.name;
         intent.push(Write::Status { model: name.clone() });
         for size in sizes::sizes(model, status, observed.split.as_ref(), effective, now) {
-            let sizes::Size { revision, replicas } = size;
-            let at = || (name.clone(), revision.clone());
-            match replicas {
-                None => falling.push({
-                    let (model, revision) = at();
-                    Write::Delete { model, revision }
-                }),
-                Some(replicas) => {
-                    let (model_name, revision_name) = at();
-                    rising
-                        .push(Write::Snapshot { model: model_name.clone(), revision: revision_name.clone() });
-                    rising
-                        .push(Write::Service { model: model_name.clone(), revision: revision_name.clone() });
-                    let write = Write::Deployment { model: model_name, revision: revision_name, replicas };
-                    let falls = replicas < model.workload(&revision).desired;
-                    if falls { falling.push(write) } else { rising.push(write) }
-                }
-            }
+            let (of, revision) = (|| name.clone(), size.revision);
+            let Some(replicas) = size.replicas else {
+                falling.push(Write::Delete { model: of(), revision });
+                continue;
+            };
+            rising.push(Write::Snapshot { model: of(), revision: revision.clone() });
+            rising.push(Write::Service { model: of(), revision: revision.clone() });
+            let falls = replicas < model.workload(&revision).desired;
+            let write = Write::Deployment { model: of(), revision, replicas };
+            if falls { falling.push(write) } else { rising.push(write) }
         }
         if let Some(revision) = sizes::stable_service(model, status) {
             rising.push(Write::StableService { model: name.clone(), revision });
         }
     }
     let mut writes = intent;
-    writes.extend(rising);
+    // A size that is refused (by a webhook that is down, say) does not hold up a rollback.
+    let urgent = decided.iter().any(|(_, status)| status.phase == Phase::RollingBack);
+    let (first, then): (Vec<_>, Vec<_>) =
+        rising.into_iter().partition(|write| !urgent || !matches!(write, Write::Deployment { .. }));
+    writes.extend(first);
     let writable = observed.split.as_ref().is_some_and(|s| match s.route {
         Route::Taken => false,
         Route::Absent => !s.frozen,
@@ -269,6 +266,7 @@ fn writes(
     if !route.is_empty() && writable {
         writes.push(Write::Route(route.to_vec()));
     }
+    writes.extend(then);
     writes.extend(falling);
     writes.extend(
         observed
@@ -345,21 +343,16 @@ fn next(
         for revision in &status.revisions {
             if let Some(since) = &revision.since {
                 after(since.0, sizes::drained_after(split));
-                after(since.0, model.spec.progress_deadline);
+                after(since.0.max(observed.led_since), model.spec.progress_deadline);
             }
             if let Some(until) = &revision.warm_until {
                 after(until.0, Duration::from_millis(0));
             }
         }
         if let Some(step) = &status.step {
-            after(step.since.0, model.spec.progress_deadline);
-            if let Some(at) = decide::deadline(model, step) {
-                after(at, Duration::from_millis(0));
-            }
-            after(
-                step.since.0,
-                Duration::from_millis(model.spec.progress_deadline.millis() + decide::HEARING.millis()),
-            );
+            let (since, deadline) = (step.since.0.max(observed.led_since), model.spec.progress_deadline);
+            after(since, deadline);
+            after(since, Duration::from_millis(deadline.millis() + decide::HEARING.millis()));
             if let Some(split) = split {
                 let canary = &split.spec.strategy.canary;
                 if let Some(since) = &step.unobservable_since {

@@ -112,7 +112,7 @@ fn lost_before(model: &Model, candidate: &str) -> usize {
 fn not_effective(model: &Model, around: &Around<'_>, step: &StepStatus, begun: bool) -> Option<Move> {
     let deadline = model.spec.progress_deadline;
     let paused = model.status.phase == Phase::Paused;
-    if begun || paused || !around.over(&step.since, deadline) || waits_for_us(model, around, step) {
+    if begun || paused || !around.overdue(&step.since, deadline) || waits_for_us(model, around, step) {
         return None;
     }
     let candidate = model.status.candidate_revision.as_deref().unwrap_or_default();

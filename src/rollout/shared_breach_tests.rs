@@ -74,6 +74,7 @@ fn decided(model: &Model, analysis: &Value) -> Option<Move> {
         at_goal: true,
         candidate_weight: 0,
         busy: false,
+        led_since: Timestamp::MIN,
         now: now(),
     };
     next_move(model, &around, &split, model.status.step.as_ref().unwrap())
@@ -128,6 +129,7 @@ fn a_breach_of_its_own_is_not_held_up_by_one_that_is_shared() {
         at_goal: true,
         candidate_weight: 0,
         busy: false,
+        led_since: Timestamp::MIN,
         now: now(),
     };
     let Some(Move::Retreat(rollback)) = crate::rollout::decide::next_move(&both, &around) else {

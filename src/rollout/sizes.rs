@@ -187,9 +187,13 @@ fn candidate(
             if drained { needed } else { needed.max(present.min(full)) }
         }
         (phase, Some(step), Some(split)) if phase::on_trial(phase) => {
-            // Pods that end under traffic lose requests, which would be held against it: only its user makes it smaller.
+            // Pods that end under traffic lose requests, which would be held against it: only its user makes it smaller, who
+            // makes stable smaller with it. Steps that ask for less (of another TrafficSplit, say) do not.
             let canary = &split.spec.strategy.canary;
-            steps::needed(canary, step, full).max(present.min(steps::most(canary, full)))
+            let stable = status.stable_revision.as_deref().map(|stable| model.workload(stable).desired);
+            let shrinks = stable.is_some_and(|stable| stable > full) || on(Mutant::CandidateShrinks);
+            let most = if shrinks { steps::most(canary, full) } else { present };
+            steps::needed(canary, step, full).max(present.min(most))
         }
         _ => present,
     }

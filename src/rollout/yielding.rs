@@ -196,7 +196,7 @@ mod tests {
             route: Route::Live(view),
             ..Split::of(serde_json::from_value(spec).unwrap())
         };
-        Observed { split: Some(split), models: vec![model] }
+        Observed { split: Some(split), models: vec![model], led_since: Timestamp::MIN }
     }
 
     fn conflict() -> Refusal {

@@ -132,18 +132,24 @@ pub struct RouteMatch {
     /// Headers, at most 16, all of which must match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub headers: Vec<HeaderMatch>,
     /// Query parameters, at most 16, all of which must match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub query_params: Vec<QueryMatch>,
     /// HTTP method. Absent: every method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
 }
 
+/// What the Gateway API takes as a path that is no regular expression.
+const PLAIN_PATH: &str = r#"self.type == 'RegularExpression' || (self.value.matches("^([-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$") && !['//', '/./', '/../', '%2f', '%2F'].exists(part, self.value.contains(part)) && !self.value.endsWith('/.') && !self.value.endsWith('/..'))"#;
+
 /// A path. Example: `{type: PathPrefix, value: /v2/models/iris}`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new(PLAIN_PATH).message("a path has no //, /./, /../ or %2F and, besides letters and digits, only -._~!$&'()*+,;=:@ and %-escapes: write /v2/models/iris"))]
 pub struct PathMatch {
     /// `PathPrefix` (default), `Exact` or `RegularExpression`.
     #[serde(rename = "type", default)]
@@ -167,14 +173,17 @@ pub enum PathType {
     RegularExpression,
 }
 
+/// What the Gateway API takes as the name of a header or a query parameter.
+const NAME: &str = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$";
+
 /// A request header.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderMatch {
     /// `Exact` (default) or `RegularExpression`.
     #[serde(rename = "type", default)]
     pub kind: MatchType,
-    /// Name of the header, without case.
-    #[schemars(length(min = 1, max = 256))]
+    /// Name of the header, without case; each once.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME))]
     pub name: String,
     /// Its value.
     #[schemars(length(min = 1, max = 4096))]
@@ -187,8 +196,8 @@ pub struct QueryMatch {
     /// `Exact` (default) or `RegularExpression`.
     #[serde(rename = "type", default)]
     pub kind: MatchType,
-    /// Name of the parameter.
-    #[schemars(length(min = 1, max = 256))]
+    /// Name of the parameter; each once.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME))]
     pub name: String,
     /// Its value.
     #[schemars(length(min = 1, max = 1024))]
