@@ -20,6 +20,7 @@ mod operator_killed;
 mod prometheus_away;
 mod reapplied;
 mod route_edited;
+mod route_refused;
 mod second_split;
 mod spec_set_back;
 mod split_deleted;
@@ -39,6 +40,7 @@ pub const ALL: &[Scenario] = &[
     verbs::ABORT,
     errors::SLOW,
     reapplied::SCENARIO,
+    route_refused::SCENARIO,
     verbs::PAUSE,
     crash_loop::SCENARIO,
     gateway_never_accepts::SCENARIO,

@@ -19,6 +19,7 @@ pub mod event;
 pub mod guard;
 pub mod known;
 pub mod lanes;
+pub mod look;
 pub mod metrics;
 pub mod observe;
 pub mod queue;

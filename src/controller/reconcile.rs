@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::ResourceExt;
 use tokio::sync::mpsc;
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     api::v1alpha1::{Duration, Phase, TrafficSplit},
     mutant::{Mutant, on},
     prometheus::provider::Provider,
-    revision::{REVISION_LABEL, Refusal},
+    revision::Refusal,
     rollout::{
         apply,
         observed::{Model, Observed},
@@ -276,48 +276,6 @@ impl Controller {
             }
         }
         newest
-    }
-
-    /// What is looked up only when it matters: pods of a candidate that is not ready, whether a name is free, whether the
-    /// API server would take the pods. Nothing of it is read for a unit at rest.
-    async fn look_closer(&self, found: &mut Found) -> Result<(), Error> {
-        self.vet_route(found).await?;
-        for model in &mut found.models {
-            let namespace = model.object.namespace().unwrap_or_default();
-            let status = model.object.status.as_ref();
-            let starting = status.is_none_or(|status| status.phase == Phase::Pending);
-            let watched = status.and_then(|status| {
-                if starting { status.latest_revision.clone() } else { status.candidate_revision.clone() }
-            });
-            let name = model.object.name_any();
-            if starting && !model.services.iter().any(|s| s.name_any() == name) {
-                model.name_taken = self
-                    .is_foreign::<k8s_openapi::api::core::v1::Service>(
-                        &namespace,
-                        &name,
-                        &model.object.uid().unwrap_or_default(),
-                    )
-                    .await?;
-            }
-            model.unfit = self.vet(model).await?;
-            let Some(revision) = watched else { continue };
-            let Some(deployment) = model.deployments.iter().find(|d| d.name_any() == revision) else {
-                continue;
-            };
-            let health = crate::workload::health(deployment);
-            if health.ready < health.desired && health.observed {
-                let selector = format!("{REVISION_LABEL}={revision}");
-                let pods: Api<k8s_openapi::api::core::v1::Pod> =
-                    Api::namespaced(self.cx.api.reads.clone(), &namespace);
-                let params = ListParams::default().labels(&selector).limit(50);
-                let list = pods
-                    .list(&params)
-                    .await
-                    .map_err(Error::api(format!("list pods of {namespace}/{revision}")))?;
-                model.pods.insert(revision, list.items);
-            }
-        }
-        Ok(())
     }
 
     /// Events, metrics, and how long a breach took from its answer to the route.
