@@ -184,7 +184,7 @@ pub fn refused(scenario: &mut Scenario) {
 }
 
 pub fn route_refused(scenario: &mut Scenario) {
-    *scenario = Scenario { seed: scenario.seed, ..refused::route_refused(49 + scenario.seed % 8) };
+    *scenario = Scenario { seed: scenario.seed, ..refused::route_refused(53 + scenario.seed % 8) };
 }
 
 pub fn moved(scenario: &mut Scenario) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seatrial::world::plant::user::Deed;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     objects::Split,
@@ -15,7 +15,11 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
     vec![
         (
             "a route that the Gateway API refuses, asked for in mid-trial, kept a failing candidate its traffic, and nothing said so",
-            (49..57).step_by(2).map(route_refused).collect(),
+            (49..62).step_by(2).map(route_refused).collect(),
+        ),
+        (
+            "an SLO that cannot be asked about, added in mid-trial, kept a failing candidate its traffic: the others were not judged",
+            (49..62).step_by(2).map(slo_refused).collect(),
         ),
         (
             "a candidate with more pods than full size lost some under traffic when its model moved to another TrafficSplit",
@@ -26,10 +30,29 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
 
 /// Two references to the same Gateway: our schema takes them, that of `HTTPRoute` does not.
 pub fn route_refused(second: u64) -> Scenario {
-    let mut scenario = rollout(Version::ErrorsFrom(Duration::from_secs(58), 0.4));
     let twice = json!([{"name": "public", "namespace": "infra"}, {"name": "public", "namespace": "infra"}]);
-    let patch = json!({"spec": {"route": {"httpRoute": {"parentRefs": twice}}}});
-    scenario.script.push((Duration::from_secs(second), Deed::Merge(split_key("iris"), patch)));
+    sours(second, &json!({"route": {"httpRoute": {"parentRefs": twice}}}))
+}
+
+/// `PromQL` that does not parse, beside the SLOs that there were.
+fn slo_refused(second: u64) -> Scenario {
+    let mut slos = rollout(Version::Good).splits[0].object()["spec"]["slos"].clone();
+    if let Some(slos) = slos.as_array_mut() {
+        slos.push(
+            json!({"name": "confidence", "query": "avg(model_confidence", "threshold": {"min": "0.7"}}),
+        );
+    }
+    sours(second, &json!({"slos": slos}))
+}
+
+/// The spec of the `TrafficSplit` is changed while a version has traffic that fails soon; its step lasts long.
+fn sours(second: u64, spec: &Value) -> Scenario {
+    let mut scenario = rollout(Version::ErrorsFrom(Duration::from_secs(62), 0.4));
+    scenario.splits[0].steps.iter_mut().for_each(|step| (step.bake, step.longest) = (60, 200));
+    redraw(&mut scenario);
+    scenario
+        .script
+        .push((Duration::from_secs(second), Deed::Merge(split_key("iris"), json!({"spec": spec}))));
     scenario
 }
 
@@ -38,12 +61,17 @@ pub fn moves() -> Scenario {
     scenario.models[0].replicas = 1;
     let next = Split { name: "next", ..scenario.splits[0].clone() };
     scenario.splits[0].steps.iter_mut().for_each(|step| step.replicas = Some(3));
-    let made = [scenario.models[0].object("0.0.0"), scenario.splits[0].object()];
-    for ((_, deed), object) in scenario.script.iter_mut().zip(made) {
-        *deed = Deed::Create(object);
-    }
+    redraw(&mut scenario);
     scenario.script.push((Duration::from_secs(2), Deed::Create(next.object())));
     scenario.script.push((Duration::from_secs(55), Deed::Delete(split_key("iris"))));
     scenario.splits.push(next);
     scenario
+}
+
+/// Puts what was changed into the deeds that make the two objects.
+fn redraw(scenario: &mut Scenario) {
+    let made = [scenario.models[0].object("0.0.0"), scenario.splits[0].object()];
+    for ((_, deed), object) in scenario.script.iter_mut().zip(made) {
+        *deed = Deed::Create(object);
+    }
 }

@@ -1,6 +1,7 @@
 //! Questions under way. Nothing waits for an answer: it is put aside when it comes, and its unit is woken.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
@@ -110,7 +111,13 @@ impl Trials {
         let canary = &split.spec.strategy.canary;
         let (step, now) = (&by_the_wall(step, ahead), later(now, ahead));
         let subject = subject(model, state, step);
-        let slos: &[Slo] = if split.refused.is_some() { &[] } else { &split.spec.slos };
+        let askable = || split.spec.slos.iter().filter(|slo| !split.unaskable.contains(&slo.name)).cloned();
+        let slos: Cow<'_, [Slo]> = if split.unaskable.is_empty() {
+            Cow::Borrowed(&split.spec.slos)
+        } else {
+            Cow::Owned(askable().collect())
+        };
+        let slos = &*slos;
         let interval = split.spec.analysis.interval.millis();
         let rules = Rules {
             analysis: split.spec.analysis.clone(),

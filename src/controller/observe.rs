@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{
         conditions::{ACCEPTED, RESOLVED_REFS},
-        v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
+        v1alpha1::{ModelDeployment, ModelRuntime, Slo, TrafficSplit},
     },
     prometheus::{promql, provider::Provider},
     revision::{self, Identity, MODEL_LABEL, REVISION_LABEL, Refusal, VERSION_LABEL},
@@ -236,6 +236,12 @@ pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>, led_since:
 fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<String, Source>) -> Split {
     let uid = split.uid().unwrap_or_default();
     let provider = providers.get(&split.spec.analysis.provider).map(|source| &source.provider);
+    let askable = |slo: &Slo| {
+        provider.is_some_and(|provider| {
+            split.spec.analysis.interval >= provider.scrape_interval()
+                && promql::check(slo, provider.revision_label()).is_ok()
+        })
+    };
     let refused = match provider {
         Some(provider) => refused(split, provider).or_else(|| found.unfit.clone()),
         None => Some(unknown_provider(&split.spec.analysis.provider, providers.keys())),
@@ -246,6 +252,11 @@ fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<Str
         spec: split.spec.clone(),
         status: split.status.clone().unwrap_or_default(),
         frozen: refused.is_some() || !found.missing_gateways.is_empty(),
+        unaskable: if refused.is_some() {
+            split.spec.slos.iter().filter(|slo| !askable(slo)).map(|slo| slo.name.clone()).collect()
+        } else {
+            BTreeSet::new()
+        },
         unresolved: unresolved(found),
         missing: found.missing_models.iter().cloned().collect(),
         refused,

@@ -38,6 +38,9 @@ pub struct Split {
     pub status: TrafficSplitStatus,
     /// Why its spec cannot be acted on: nothing rises, what flows goes on.
     pub refused: Option<Refusal>,
+    /// The SLOs that nobody can be asked about: their query is wrong, or their provider unknown. A refused spec is judged by the
+    /// others: what flows goes on, and may breach them.
+    pub unaskable: BTreeSet<String>,
     /// What it names and is not there: nothing rises, what flows goes on.
     pub unresolved: Option<Refusal>,
     /// `ModelDeployment`s that it names and that do not exist.
@@ -64,6 +67,7 @@ impl Split {
             spec,
             status: TrafficSplitStatus::default(),
             refused: None,
+            unaskable: BTreeSet::new(),
             unresolved: None,
             missing: BTreeSet::new(),
             frozen: false,
