@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod observe;
 pub mod queue;
 pub mod reconcile;
+mod refused;
 pub mod reread;
 pub mod run;
 pub mod scale;

@@ -16,13 +16,11 @@ use super::{
     Source,
     cache::{Cache, Key, Table, heir, key, splits},
     known::Known,
+    refused,
 };
 use crate::{
-    api::{
-        conditions::{ACCEPTED, RESOLVED_REFS},
-        v1alpha1::{ModelDeployment, ModelRuntime, Slo, TrafficSplit},
-    },
-    prometheus::{promql, provider::Provider},
+    api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
+    prometheus::provider::Provider,
     revision::{self, Identity, MODEL_LABEL, REVISION_LABEL, Refusal, VERSION_LABEL},
     rollout::{
         evidence::Judgement,
@@ -236,15 +234,9 @@ pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>, led_since:
 fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<String, Source>) -> Split {
     let uid = split.uid().unwrap_or_default();
     let provider = providers.get(&split.spec.analysis.provider).map(|source| &source.provider);
-    let askable = |slo: &Slo| {
-        provider.is_some_and(|provider| {
-            split.spec.analysis.interval >= provider.scrape_interval()
-                && promql::check(slo, provider.revision_label()).is_ok()
-        })
-    };
     let refused = match provider {
-        Some(provider) => refused(split, provider).or_else(|| found.unfit.clone()),
-        None => Some(unknown_provider(&split.spec.analysis.provider, providers.keys())),
+        Some(provider) => refused::refused(split, provider).or_else(|| found.unfit.clone()),
+        None => Some(refused::unknown_provider(&split.spec.analysis.provider, providers.keys())),
     };
     Split {
         name: split.name_any(),
@@ -252,12 +244,8 @@ fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<Str
         spec: split.spec.clone(),
         status: split.status.clone().unwrap_or_default(),
         frozen: refused.is_some() || !found.missing_gateways.is_empty(),
-        unaskable: if refused.is_some() {
-            split.spec.slos.iter().filter(|slo| !askable(slo)).map(|slo| slo.name.clone()).collect()
-        } else {
-            BTreeSet::new()
-        },
-        unresolved: unresolved(found),
+        unaskable: if refused.is_some() { refused::unaskable(split, provider) } else { BTreeSet::new() },
+        unresolved: refused::unresolved(found),
         missing: found.missing_models.iter().cloned().collect(),
         refused,
         route: match &found.route {
@@ -287,57 +275,6 @@ fn leftovers(left: &Left, elsewhere: &BTreeSet<String>) -> Vec<Leftover> {
         }
     };
     names.into_iter().map(of).collect()
-}
-
-/// What CEL cannot see: the provider, `PromQL`, the scrape interval.
-fn refused(split: &TrafficSplit, provider: &Provider) -> Option<Refusal> {
-    let analysis = &split.spec.analysis;
-    let no = |reason, message| Some(Refusal { condition: ACCEPTED, reason, message });
-    if analysis.interval < provider.scrape_interval() {
-        let scrape = provider.scrape_interval();
-        return no(
-            "InvalidInterval",
-            format!(
-                "analysis.interval {} is shorter than the provider's scrape interval: write at least {scrape}",
-                analysis.interval
-            ),
-        );
-    }
-    split.spec.slos.iter().find_map(|slo| {
-        let wrong = promql::check(slo, provider.revision_label()).err()?;
-        no("InvalidSlo", format!("slos[{}].{wrong}", slo.name))
-    })
-}
-
-fn unknown_provider<'a>(name: &str, configured: impl Iterator<Item = &'a String>) -> Refusal {
-    let names: Vec<_> = configured.map(|name| format!("{name:?}")).collect();
-    let options = match &*names {
-        [] => "the operator has no `providers` yet: add one to its Helm values".to_owned(),
-        names => {
-            format!("write one of {} or add it to the operator's `providers` (Helm values)", names.join(", "))
-        }
-    };
-    let message = format!("analysis.provider {name:?} is not configured: {options}");
-    Refusal { condition: ACCEPTED, reason: "UnknownProvider", message }
-}
-
-fn unresolved(found: &Found) -> Option<Refusal> {
-    let no = |reason, message| Some(Refusal { condition: RESOLVED_REFS, reason, message });
-    if let Some(name) = found.missing_models.first() {
-        return no(
-            "ModelDeploymentNotFound",
-            format!(
-                "backends names ModelDeployment {name:?}, which does not exist in this namespace: create it, or correct the name"
-            ),
-        );
-    }
-    let gateway = found.missing_gateways.first()?;
-    no(
-        "GatewayNotFound",
-        format!(
-            "parentRefs names Gateway {gateway}, which does not exist: create it, or correct name and namespace (kubectl get gateways -A)"
-        ),
-    )
 }
 
 fn interpret_model(found: &FoundModel, elsewhere: &BTreeSet<String>) -> Model {
@@ -488,18 +425,5 @@ mod tests {
                 && m.services.iter().any(|s| s.name_any() == name)
         });
         assert_eq!(of_model, is_the_models);
-    }
-
-    #[test]
-    fn a_provider_that_nobody_configured_is_refused_with_the_names_to_choose_from() {
-        let names = ["default".to_owned(), "eu".to_owned()];
-        let refusal = unknown_provider("us", names.iter());
-        assert_eq!(
-            refusal.message,
-            "analysis.provider \"us\" is not configured: write one of \"default\", \"eu\" or add it to the operator's \
-             `providers` (Helm values)"
-        );
-        let none = unknown_provider("us", [].iter());
-        assert!(none.message.contains("no `providers` yet"), "{}", none.message);
     }
 }
