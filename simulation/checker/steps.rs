@@ -9,6 +9,7 @@ use seatrial::{
 
 use super::{
     findings::Findings,
+    input::Request,
     reactions::exists,
     tracks::{Split, millis},
     trial::{Share, Turn, did, limit, models_of, on_trial, route_writes, turns},
@@ -330,8 +331,18 @@ fn still_refused(world: &World<'_>, key: &Key, split: &Split, revision: u64) -> 
                 let owner = route.and_then(|t| t.at(revision)).map(|r| r.owner.clone());
                 owner.is_some_and(|owner| owner.is_none_or(|(_, uid)| uid != split.uid))
             }
+            "InvalidRoute" => !would_be_taken(world, key, revision),
             _ => true,
         })
+}
+
+/// Whether the API server took the route of a `TrafficSplit` when it was last asked, if only by way of trial.
+fn would_be_taken(world: &World<'_>, split: &Key, revision: u64) -> bool {
+    let route = Key::new("HTTPRoute", &split.namespace, &split.name);
+    let until = world.request(revision).map_or(Duration::MAX, |request| request.sent);
+    let asked = |r: &&Request| r.method == "PATCH" && r.sent <= until && r.key.as_ref() == Some(&route);
+    let last = world.input.requests.iter().filter(asked).rfind(|r| r.code.is_some());
+    last.is_some_and(|r| matches!(r.code, Some(200 | 201)))
 }
 
 /// Whether the conditions say that a spec cannot be acted on.

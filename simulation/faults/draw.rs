@@ -97,6 +97,7 @@ fn place(what: What, chance: &mut Rng, end: Duration) -> Fault {
         | What::Down
         | What::Stall
         | What::Forbidden(_)
+        | What::Denied(_)
         | What::Kill
         | What::Suspended
         | What::Restart

@@ -98,6 +98,8 @@ pub enum What {
     Gone,
     /// Requests for this kind (by plural) are forbidden.
     Forbidden(&'static str),
+    /// A webhook denies every write of this kind (by plural).
+    Denied(&'static str),
     /// This kind (by plural) does not exist yet: 404 for everything about it.
     Missing(&'static str),
     /// The process ends at its `after`-th write since it began, and begins again so much later.
@@ -145,6 +147,7 @@ impl What {
             Self::Close => "watch closed",
             Self::Gone => "410 Gone",
             Self::Forbidden(_) => "403",
+            Self::Denied(_) => "denied by a webhook",
             Self::Missing(_) => "CRD missing",
             Self::Crash { moment: Moment::BeforeSend, .. } => "crash before send",
             Self::Crash { moment: Moment::AfterApply, .. } => "crash after apply",

@@ -83,27 +83,31 @@ impl Wire {
         self.weather.count();
         let call = Call::of(request).await?;
         if call.path.contains("watch=true") {
-            return match self.refuse(&call.path).await {
+            return match self.refuse(&call).await {
                 Some(refused) => refused,
                 None => self.watch(call).await,
             };
         }
         let index = self.log(&call);
-        if let Some(refused) = self.refuse(&call.path).await {
+        if let Some(refused) = self.refuse(&call).await {
             return refused;
         }
         if call.is_write() { self.write(call, index).await } else { self.read(call, index).await }
     }
 
     /// What does not even reach the API server.
-    async fn refuse(&self, path: &str) -> Option<Result<Response<AnyBody>, BoxError>> {
+    async fn refuse(&self, call: &Call) -> Option<Result<Response<AnyBody>, BoxError>> {
         let fault = self.weather.draw(self.replica, |what| match what {
             What::CutOff | What::Down => true,
-            What::Forbidden(plural) | What::Missing(plural) => concerns(path, plural),
+            What::Forbidden(plural) | What::Missing(plural) => concerns(&call.path, plural),
+            What::Denied(plural) => call.is_write() && concerns(&call.path, plural),
             _ => false,
         })?;
         Some(match fault.what {
             What::Forbidden(plural) => Ok(status(403, "Forbidden", &format!("{plural} is forbidden"))),
+            What::Denied(_) => {
+                Ok(status(403, "Forbidden", "admission webhook \"policy\" denied the request: not now"))
+            }
             What::Missing(_) => {
                 Ok(status(404, "NotFound", "the server could not find the requested resource"))
             }

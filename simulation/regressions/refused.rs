@@ -6,6 +6,7 @@ use seatrial::world::plant::user::Deed;
 use serde_json::{Value, json};
 
 use crate::{
+    faults::{Fault, What},
     objects::Split,
     plans::bases::rollout,
     scenario::{Scenario, Version, split_key},
@@ -24,6 +25,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         (
             "a candidate with more pods than full size lost some under traffic when its model moved to another TrafficSplit",
             vec![moves()],
+        ),
+        (
+            "what a webhook denied for a while was refused for good, or held up what it had nothing to do with",
+            ["httproutes", "deployments", "services"].into_iter().flat_map(denied).collect(),
         ),
     ]
 }
@@ -66,6 +71,18 @@ pub fn moves() -> Scenario {
     scenario.script.push((Duration::from_secs(55), Deed::Delete(split_key("iris"))));
     scenario.splits.push(next);
     scenario
+}
+
+/// A webhook denies the writes of one kind for a while, at every moment of a rollout.
+fn denied(plural: &'static str) -> Vec<Scenario> {
+    let at = |second: u64, version: Version| {
+        let (from, until) = (Duration::from_secs(second), Duration::from_secs(second + 16));
+        let fault = Fault { id: 1, what: What::Denied(plural), replica: None, from, until, share: 1000 };
+        Scenario { faults: vec![fault], ..rollout(version) }
+    };
+    let bad = (44..64).step_by(4).map(|second| at(second, Version::Errors(0.4)));
+    let good = (44..70).step_by(5).map(|second| at(second, Version::Good));
+    bad.chain(good).chain([at(0, Version::Good)]).collect()
 }
 
 /// Puts what was changed into the deeds that make the two objects.

@@ -17,7 +17,7 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt, core::ObjectMeta, runtime::watcher::Event};
 use serde::Deserialize;
 
-use super::guard::Guard;
+use super::{guard::Guard, known::bound};
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     mutant::{Mutant, on},
@@ -70,6 +70,9 @@ impl Resource for Gateway {
     }
 }
 
+/// So many deletions are remembered of a kind: an answer comes within seconds.
+const GONE: usize = 1024;
+
 /// All objects of one kind.
 #[derive(Debug)]
 pub struct Table<K> {
@@ -82,6 +85,8 @@ pub struct Table<K> {
     left: BTreeMap<String, BTreeSet<Key>>,
     /// A list on its way, not yet complete.
     filling: Option<BTreeMap<Key, Arc<K>>>,
+    /// What a watch has said is gone, and in which version: an answer or a list that arrives after that may be older.
+    gone: BTreeMap<Key, u64>,
     /// The first list was complete.
     pub synced: bool,
 }
@@ -101,6 +106,7 @@ impl<K> Table<K> {
             children: BTreeMap::new(),
             left: BTreeMap::new(),
             filling: None,
+            gone: BTreeMap::new(),
             synced: false,
         }
     }
@@ -157,16 +163,20 @@ impl<K: Resource> Table<K> {
             }
             Event::Delete(_) if on(Mutant::DeletionUnseen) => vec![],
             Event::Delete(object) => {
+                bound(&mut self.gone, GONE);
+                self.gone.insert(key(&object), version(object.meta()));
                 let old = self.remove(&key(&object));
                 old.into_iter().chain([Arc::new(object)]).collect()
             }
         }
     }
 
-    /// Puts an object in that a write brought back, unless a watch was faster.
+    /// Puts an object in that a write or a live read brought back, unless a watch was faster, which may have said that it is
+    /// gone.
     pub fn put(&mut self, object: K) {
-        let newer = |other: &Arc<K>| version(other.meta()) >= version(object.meta());
-        if !self.objects.get(&key(&object)).is_some_and(newer) {
+        let (key, new) = (key(&object), version(object.meta()));
+        let present = self.objects.get(&key).map(|other| version(other.meta()));
+        if present.max(self.gone.get(&key).copied()).is_none_or(|known| known < new) {
             self.insert(Arc::new(object));
         }
     }
@@ -351,4 +361,40 @@ pub fn model_keys(split: &Guard<TrafficSplit>) -> Vec<Key> {
 /// Older first; of the same age, by name.
 fn age(split: &Guard<TrafficSplit>) -> (Option<jiff::Timestamp>, String) {
     (split.meta().creation_timestamp.as_ref().map(|t| t.0), split.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(version: &str) -> Service {
+        let mut service = Service::default();
+        service.metadata.namespace = Some("ml".to_owned());
+        service.metadata.name = Some("iris".to_owned());
+        service.metadata.resource_version = Some(version.to_owned());
+        service
+    }
+
+    fn kept(table: &Table<Service>) -> Option<u64> {
+        table.get(&("ml".to_owned(), "iris".to_owned())).map(|service| version(&service.metadata))
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_a_deletion_brings_nothing_back() {
+        let mut table = Table::default();
+        table.take(Event::Apply(service("5")));
+        table.put(service("7"));
+        table.put(service("6"));
+        assert_eq!(kept(&table), Some(7), "an older answer is no news");
+        table.take(Event::Delete(service("9")));
+        for older in ["7", "8", "9"] {
+            table.put(service(older));
+            assert_eq!(kept(&table), None, "it was gone at 9");
+        }
+        table.put(service("12"));
+        assert_eq!(kept(&table), Some(12), "made anew");
+        table.take(Event::Delete(service("13")));
+        table.take(Event::Apply(service("14")));
+        assert_eq!(kept(&table), Some(14));
+    }
 }
