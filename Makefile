@@ -59,7 +59,7 @@ chart:  ## the chart: lint, schema, rules over what it renders
 e2e: build up  ## the scenarios on the real cluster; SCENARIO=name runs one
 	$(CLUSTER) exec "$$(.ci/binary e2e)"
 
-lifecycles: build up  ## 300 lifecycles and 10,000 weight changes under load, 0 failed requests; half an hour
+lifecycles: build up  ## 300 lifecycles and 10,000 weight changes under load, 0 failed requests; an hour and more
 	LIFECYCLES=$${LIFECYCLES:-300} $(CLUSTER) exec "$$(.ci/binary e2e)"
 
 # In one command: for the operator alone, cargo would build those dependencies again of which tests need more features.

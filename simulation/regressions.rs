@@ -275,14 +275,7 @@ fn waits() -> Scenario {
     let wine = Model { name: "wine", ..scenario.models[0].clone() };
     scenario.splits[0].backends.push(("wine", 10));
     scenario.splits[0].steps[1].approval = true;
-    let split = scenario.splits[0].object();
-    for (_, deed) in &mut scenario.script {
-        if let Deed::Create(object) = deed
-            && object["kind"] == "TrafficSplit"
-        {
-            *object = split.clone();
-        }
-    }
+    scenario.rewrite();
     scenario.script.push((Duration::ZERO, Deed::Create(wine.object("1.0.0"))));
     let version = |name: &str| Deed::Version(model_key("wine"), name.to_owned());
     let abort = Deed::Verb { model: model_key("wine"), verb: "abort", about: About::Candidate, step: None };
@@ -324,10 +317,7 @@ fn shrinks() -> Scenario {
     let mut scenario = rollout(Version::Good);
     scenario.models[0].replicas = 1;
     scenario.splits[0].steps[0].replicas = Some(3);
-    let made = [scenario.models[0].object("0.0.0"), scenario.splits[0].object()];
-    for ((_, deed), object) in scenario.script.iter_mut().zip(made) {
-        *deed = Deed::Create(object);
-    }
+    scenario.rewrite();
     let deed = Deed::Verb { model: model_key("iris"), verb: "promote", about: About::Candidate, step: None };
     scenario.script.push((Duration::from_secs(55), deed));
     scenario

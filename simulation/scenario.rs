@@ -125,14 +125,21 @@ impl Scenario {
         all
     }
 
-    /// Puts the splits, as they are now, into the deeds that make them.
-    fn rewrite(&mut self) {
+    /// Puts the models and splits, as they are now, into the deeds that make them; versions stay.
+    pub fn rewrite(&mut self) {
         for (_, deed) in &mut self.script {
-            if let Deed::Create(object) = deed
-                && object["kind"] == "TrafficSplit"
-                && let Some(split) = self.splits.iter().find(|split| object["metadata"]["name"] == split.name)
-            {
-                *object = split.object();
+            let Deed::Create(object) = deed else { continue };
+            let name = object["metadata"]["name"].as_str();
+            let anew = match object["kind"].as_str() {
+                Some("TrafficSplit") => self.splits.iter().find(|s| name == Some(s.name)).map(Split::object),
+                Some("ModelDeployment") => {
+                    let version = object["spec"]["model"]["version"].as_str().unwrap_or_default();
+                    self.models.iter().find(|m| name == Some(m.name)).map(|model| model.object(version))
+                }
+                _ => None,
+            };
+            if let Some(anew) = anew {
+                *object = anew;
             }
         }
     }

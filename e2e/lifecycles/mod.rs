@@ -1,5 +1,5 @@
 //! Hundreds of lifecycles and thousands of weight changes under load on the real Envoy, and not one failed request:
-//! `make lifecycles`. It takes half an hour, so it is not part of `make test`.
+//! `make lifecycles`. It takes more than an hour, so it is not part of `make test`.
 //!
 //! Each lane is a namespace with one model and its own load. A lifecycle there: deployed, ramped up in fifty steps,
 //! promoted (or aborted half-way, every second time), deleted. At the end the negative control: somebody who ends pods in

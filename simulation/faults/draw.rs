@@ -40,6 +40,20 @@ const KINDS: [fn(&mut Rng) -> What; 26] = [
     |chance| What::Clock(if chance.bool() { 3600 } else { -3600 }),
 ];
 
+/// Kinds that were thought of later. They are drawn last, so that whatever else goes wrong in a seed stays what it was.
+const LATER: [fn(&mut Rng) -> What; 3] = [
+    |chance| What::AnswerLate(millis(chance, 1, 3000)),
+    |chance| What::Denied(written(chance)),
+    |chance| What::Unwell(written(chance)),
+];
+
+/// A kind that the operator writes, by plural.
+fn written(chance: &mut Rng) -> &'static str {
+    const PLURALS: [&str; 6] =
+        ["deployments", "services", "httproutes", "controllerrevisions", "trafficsplits", "modeldeployments"];
+    PLURALS[chance.usize(..PLURALS.len())]
+}
+
 /// Draws the faults of a world; none is on at or after `end`.
 pub fn swarm(chance: &mut Rng, end: Duration) -> Vec<Fault> {
     let mut faults = vec![];
@@ -49,14 +63,7 @@ pub fn swarm(chance: &mut Rng, end: Duration) -> Vec<Fault> {
         1 => 60,
         _ => 12,
     };
-    for kind in KINDS {
-        if chance.u8(..100) < often {
-            for _ in 0..chance.u8(1..=2) {
-                let what = kind(chance);
-                faults.push(place(what, chance, end));
-            }
-        }
-    }
+    some_of(&KINDS, often, chance, end, &mut faults);
     if chance.u8(..100) < often * 2 {
         for _ in 0..chance.u8(1..=3) {
             let what = crash(chance);
@@ -69,7 +76,26 @@ pub fn swarm(chance: &mut Rng, end: Duration) -> Vec<Fault> {
         let (replica, from, id) = (None, Duration::ZERO, chance.u64(..));
         faults.push(Fault { id, what: What::Missing(plural), replica, from, until, share: 1000 });
     }
+    some_of(&LATER, often, chance, end, &mut faults);
     faults
+}
+
+/// Each of the kinds with this chance, in parts per hundred.
+fn some_of(
+    kinds: &[fn(&mut Rng) -> What],
+    often: u8,
+    chance: &mut Rng,
+    end: Duration,
+    faults: &mut Vec<Fault>,
+) {
+    for kind in kinds {
+        if chance.u8(..100) < often {
+            for _ in 0..chance.u8(1..=2) {
+                let what = kind(chance);
+                faults.push(place(what, chance, end));
+            }
+        }
+    }
 }
 
 fn crash(chance: &mut Rng) -> What {
@@ -84,7 +110,7 @@ fn place(what: What, chance: &mut Rng, end: Duration) -> Fault {
     let longest = match what {
         // Longer than the lease, or shorter than the renewal's deadline.
         What::Suspended | What::Kill | What::CutOff | What::Deaf | What::Stall => 40_000,
-        What::Down | What::Forbidden(_) | What::Restart => 20_000,
+        What::Down | What::Forbidden(_) | What::Denied(_) | What::Unwell(_) | What::Restart => 20_000,
         What::Crash { .. } => last,
         _ => 60_000,
     };
@@ -98,6 +124,7 @@ fn place(what: What, chance: &mut Rng, end: Duration) -> Fault {
         | What::Stall
         | What::Forbidden(_)
         | What::Denied(_)
+        | What::Unwell(_)
         | What::Kill
         | What::Suspended
         | What::Restart

@@ -67,6 +67,8 @@ pub enum What {
     AnswerLost,
     /// A request takes so long; the client may have given up when it is applied.
     Late(Duration),
+    /// A request is applied; its answer takes so long, and watches tell meanwhile what came of it, and after it.
+    AnswerLate(Duration),
     /// A request is applied twice, the second time so much later.
     Twice(Duration),
     /// The answer is this status, and nothing was applied (504: chance decides).
@@ -100,6 +102,8 @@ pub enum What {
     Forbidden(&'static str),
     /// A webhook denies every write of this kind (by plural).
     Denied(&'static str),
+    /// A webhook that every write of this kind (by plural) has to pass is down: 500.
+    Unwell(&'static str),
     /// This kind (by plural) does not exist yet: 404 for everything about it.
     Missing(&'static str),
     /// The process ends at its `after`-th write since it began, and begins again so much later.
@@ -128,6 +132,7 @@ impl What {
             Self::Lost => "request lost",
             Self::AnswerLost => "answer lost",
             Self::Late(_) => "request late",
+            Self::AnswerLate(_) => "answer late",
             Self::Twice(_) => "request twice",
             Self::Status(409) => "409",
             Self::Status(429) => "429",
@@ -148,6 +153,7 @@ impl What {
             Self::Gone => "410 Gone",
             Self::Forbidden(_) => "403",
             Self::Denied(_) => "denied by a webhook",
+            Self::Unwell(_) => "webhook down",
             Self::Missing(_) => "CRD missing",
             Self::Crash { moment: Moment::BeforeSend, .. } => "crash before send",
             Self::Crash { moment: Moment::AfterApply, .. } => "crash after apply",

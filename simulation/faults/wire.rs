@@ -100,13 +100,17 @@ impl Wire {
         let fault = self.weather.draw(self.replica, |what| match what {
             What::CutOff | What::Down => true,
             What::Forbidden(plural) | What::Missing(plural) => concerns(&call.path, plural),
-            What::Denied(plural) => call.is_write() && concerns(&call.path, plural),
+            What::Denied(plural) | What::Unwell(plural) => call.is_write() && concerns(&call.path, plural),
             _ => false,
         })?;
         Some(match fault.what {
             What::Forbidden(plural) => Ok(status(403, "Forbidden", &format!("{plural} is forbidden"))),
             What::Denied(_) => {
                 Ok(status(403, "Forbidden", "admission webhook \"policy\" denied the request: not now"))
+            }
+            What::Unwell(_) => {
+                let said = "Internal error occurred: failed calling webhook \"policy\": connection refused";
+                Ok(status(500, "InternalError", said))
             }
             What::Missing(_) => {
                 Ok(status(404, "NotFound", "the server could not find the requested resource"))
@@ -195,7 +199,7 @@ impl Wire {
 
     fn draw_failure(&self, writes: bool) -> Option<Fault> {
         let drawn = self.weather.draw(self.replica, |what| match what {
-            What::Lost | What::Late(_) | What::Truncated | What::Reset => true,
+            What::Lost | What::Late(_) | What::AnswerLate(_) | What::Truncated | What::Reset => true,
             What::Status(code) => writes || code != 409,
             What::AnswerLost | What::Twice(_) => writes,
             _ => false,
@@ -220,6 +224,11 @@ impl Wire {
                     let _ = give.send(wire.send(&call, index));
                 });
                 self.deliver(answer.await.map_err(|_| ConnectionReset)?, index).await
+            }
+            What::AnswerLate(by) => {
+                let answer = self.send(&call, index);
+                sleep(by).await;
+                self.deliver(answer, index).await
             }
             What::Twice(by) => {
                 let answer = self.send(&call, index);

@@ -74,7 +74,7 @@ pub fn newer_while_watching(scenario: &mut Scenario) {
     for split in &mut scenario.splits {
         split.window = 25;
     }
-    redraw(scenario);
+    scenario.rewrite();
     then(scenario, 62 + scenario.seed % 12, "0.2.0");
 }
 
@@ -124,7 +124,7 @@ pub fn unmeasured(scenario: &mut Scenario) {
         split.budget = 25;
         split.window = 25;
     }
-    redraw(scenario);
+    scenario.rewrite();
     let what = Wrong::all()[usize::try_from(scenario.seed).unwrap_or(0) % Wrong::all().len()].clone();
     let from = seconds(48 + scenario.seed % 20);
     scenario.answers.push(During { from, until: seconds(215), what });
@@ -136,7 +136,7 @@ pub fn bad_and_paused(scenario: &mut Scenario) {
     scenario.quiet = seconds(260);
     scenario.rate = 200;
     linger(scenario, 60);
-    redraw(scenario);
+    scenario.rewrite();
     verb(scenario, 70, "pause");
 }
 
@@ -147,7 +147,7 @@ pub fn bad_and_promoted(scenario: &mut Scenario) {
     scenario.rate = 200;
     scenario.splits.iter_mut().for_each(|split| split.window = 150);
     linger(scenario, 60);
-    redraw(scenario);
+    scenario.rewrite();
     for at in [55, 60, 65] {
         verb(scenario, at, "promote");
     }
@@ -165,7 +165,7 @@ pub fn aborted_over_nothing(scenario: &mut Scenario) {
     good(scenario);
     scenario.versions.insert("0.0.0".to_owned(), Version::Crashing(seconds(40)));
     linger(scenario, 100);
-    redraw(scenario);
+    scenario.rewrite();
     verb(scenario, 60 + scenario.seed * 7 % 60, "abort");
 }
 
@@ -202,7 +202,7 @@ pub fn evicted(scenario: &mut Scenario) {
     scenario.models.iter_mut().for_each(|m| m.replicas = 1);
     linger(scenario, 60);
     scenario.splits.iter_mut().flat_map(|s| &mut s.steps).for_each(|step| step.replicas = Some(1));
-    redraw(scenario);
+    scenario.rewrite();
 }
 
 pub fn asked(scenario: &mut Scenario) {
@@ -250,7 +250,7 @@ pub fn child_deleted(scenario: &mut Scenario) {
 pub fn unapproved(scenario: &mut Scenario) {
     good(scenario);
     scenario.splits.iter_mut().flat_map(|s| &mut s.steps).for_each(|step| step.approval = true);
-    redraw(scenario);
+    scenario.rewrite();
 }
 
 pub fn edited(scenario: &mut Scenario) {
@@ -266,7 +266,7 @@ pub fn edited(scenario: &mut Scenario) {
     edited.steps.insert(0, first);
     let patch = json!({"spec": {"strategy": {"canary": {"steps": edited.steps()}}}});
     let key = split_key(split.name);
-    redraw(scenario);
+    scenario.rewrite();
     scenario.script.push((seconds(70), Deed::Merge(key, patch)));
 }
 
@@ -277,26 +277,4 @@ pub fn paused_early(scenario: &mut Scenario) {
         verb(scenario, at + 1 + scenario.seed % 3, "resume");
     }
     verb(scenario, 82, "pause");
-}
-
-/// Puts what was changed into the deeds that make the objects.
-fn redraw(scenario: &mut Scenario) {
-    let (splits, models) = (scenario.splits.clone(), scenario.models.clone());
-    for (_, deed) in &mut scenario.script {
-        let Deed::Create(object) = deed else { continue };
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        match object["kind"].as_str() {
-            Some("TrafficSplit") => {
-                if let Some(split) = splits.iter().find(|s| s.name == name) {
-                    *object = split.object();
-                }
-            }
-            Some("ModelDeployment") => {
-                if let Some(model) = models.iter().find(|m| m.name == name) {
-                    object["spec"]["replicas"] = json!(model.replicas);
-                }
-            }
-            _ => {}
-        }
-    }
 }

@@ -35,8 +35,7 @@ fn blind_since() -> Vec<Scenario> {
     let at = |second| {
         let mut scenario = rollout(Version::Good);
         scenario.splits[0].holds = true;
-        let split = scenario.splits[0].object();
-        scenario.script[1].1 = Deed::Create(split);
+        scenario.rewrite();
         let (from, until) = (Duration::from_secs(second), Duration::from_secs(second + 10));
         scenario.faults = vec![Fault { id: 1, what: What::Kill, replica: None, from, until, share: 1000 }];
         let from = Duration::from_secs(second + 4);

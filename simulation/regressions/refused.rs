@@ -54,7 +54,7 @@ fn slo_refused(second: u64) -> Scenario {
 fn sours(second: u64, spec: &Value) -> Scenario {
     let mut scenario = rollout(Version::ErrorsFrom(Duration::from_secs(62), 0.4));
     scenario.splits[0].steps.iter_mut().for_each(|step| (step.bake, step.longest) = (60, 200));
-    redraw(&mut scenario);
+    scenario.rewrite();
     scenario
         .script
         .push((Duration::from_secs(second), Deed::Merge(split_key("iris"), json!({"spec": spec}))));
@@ -66,7 +66,7 @@ pub fn moves() -> Scenario {
     scenario.models[0].replicas = 1;
     let next = Split { name: "next", ..scenario.splits[0].clone() };
     scenario.splits[0].steps.iter_mut().for_each(|step| step.replicas = Some(3));
-    redraw(&mut scenario);
+    scenario.rewrite();
     scenario.script.push((Duration::from_secs(2), Deed::Create(next.object())));
     scenario.script.push((Duration::from_secs(55), Deed::Delete(split_key("iris"))));
     scenario.splits.push(next);
@@ -83,12 +83,4 @@ fn denied(plural: &'static str) -> Vec<Scenario> {
     let bad = (44..64).step_by(4).map(|second| at(second, Version::Errors(0.4)));
     let good = (44..70).step_by(5).map(|second| at(second, Version::Good));
     bad.chain(good).chain([at(0, Version::Good)]).collect()
-}
-
-/// Puts what was changed into the deeds that make the two objects.
-fn redraw(scenario: &mut Scenario) {
-    let made = [scenario.models[0].object("0.0.0"), scenario.splits[0].object()];
-    for ((_, deed), object) in scenario.script.iter_mut().zip(made) {
-        *deed = Deed::Create(object);
-    }
 }

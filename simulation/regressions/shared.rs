@@ -103,8 +103,7 @@ fn written_over() -> Vec<Scenario> {
     let at = |second| {
         let mut scenario = rollout(Version::Good);
         scenario.splits[0].steps[1].bake = 12;
-        let split = scenario.splits[0].object();
-        scenario.script[1].1 = Deed::Create(split);
+        scenario.rewrite();
         let backend = |version, weight: i64| json!({"name": revision_of(&scenario.models[0], version), "port": 80, "weight": weight});
         let rule = json!({"backendRefs": [backend("0.0.0", 8000), backend("0.1.0", 2000)]});
         let less = Deed::Merge(Key::new("HTTPRoute", NAMESPACE, "iris"), json!({"spec": {"rules": [rule]}}));

@@ -16,9 +16,12 @@ use super::{
     reconcile::Controller,
 };
 use crate::{
-    api::v1alpha1::{ModelDeployment, TrafficSplit},
+    api::{
+        conditions::{self, ACCEPTED},
+        v1alpha1::{ModelDeployment, TrafficSplit},
+    },
     mutant::{Mutant, on},
-    revision::{self, Identity, Refusal, Snapshot, SnapshotError},
+    revision::{self, INVALID_ROUTE, Identity, Refusal, Snapshot, SnapshotError},
 };
 
 /// So many snapshots are kept: those of rollouts that go on. A unit at rest needs none.
@@ -78,12 +81,19 @@ impl Known {
         identity
     }
 
-    /// Why the API server would not take the route that this generation of `split` asks for, and when it last said so.
-    pub fn refused_route(&self, split: &TrafficSplit) -> Option<(Refusal, Instant)> {
+    /// Why the API server would not take the route that this generation of `split` asks for, and when it last said so to us;
+    /// `None`: to an earlier leader, who wrote it into the status.
+    pub fn refused_route(&self, split: &TrafficSplit) -> Option<(Refusal, Option<Instant>)> {
         let (uid, generation) = (split.metadata.uid.as_ref()?, split.metadata.generation?);
-        let refused = lock(&self.refused_routes);
-        let (_, why, asked) = refused.get(uid).filter(|(of, ..)| *of == generation)?;
-        Some((why.clone(), *asked))
+        if let Some((of, why, asked)) = lock(&self.refused_routes).get(uid)
+            && *of == generation
+        {
+            return Some((why.clone(), Some(*asked)));
+        }
+        let told = conditions::get(&split.status.as_ref()?.conditions, ACCEPTED)?;
+        let refused = told.reason == INVALID_ROUTE && told.observed_generation == Some(generation);
+        let message = told.message.clone();
+        refused.then_some((Refusal { condition: ACCEPTED, reason: INVALID_ROUTE, message }, None))
     }
 
     /// Remembers that the API server would not take it, or (`None`) that it would.
@@ -207,11 +217,18 @@ mod tests {
         let message = "no".to_owned();
         let refusal = Refusal { condition: "Accepted", reason: "InvalidRoute", message };
         known.note_route(&split("a", 3), Some(refusal.clone()));
-        assert_eq!(known.refused_route(&split("a", 3)), Some((refusal, Instant::now())));
+        assert_eq!(known.refused_route(&split("a", 3)), Some((refusal.clone(), Some(Instant::now()))));
         assert_eq!(known.refused_route(&split("a", 4)), None, "another spec is tried");
         assert_eq!(known.refused_route(&split("b", 3)), None, "made anew");
         known.note_route(&split("a", 3), None);
         assert_eq!(known.refused_route(&split("a", 3)), None, "it would be taken by now");
+        let mut told = split("a", 3);
+        let condition = json!({"type": "Accepted", "status": "False", "reason": "InvalidRoute", "message": "no",
+            "observedGeneration": 3, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        told.status = Some(serde_json::from_value(json!({"conditions": [condition]})).unwrap());
+        assert_eq!(known.refused_route(&told), Some((refusal, None)), "an earlier leader was told so");
+        told.metadata.generation = Some(4);
+        assert_eq!(known.refused_route(&told), None, "of another spec");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is looked up only when it matters. Nothing of it is read for a unit at rest.
+//! A closer look at what is not at rest.
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Api, ResourceExt, api::ListParams};
@@ -10,7 +10,7 @@ impl Controller {
     /// What is looked up only when it matters: pods of a candidate that is not ready, whether a name is free, whether the
     /// API server would take the pods. Nothing of it is read for a unit at rest.
     pub(super) async fn look_closer(&self, found: &mut Found) -> Result<(), Error> {
-        self.vet_route(found).await?;
+        self.vet_route(found).await;
         for model in &mut found.models {
             let namespace = model.object.namespace().unwrap_or_default();
             let status = model.object.status.as_ref();

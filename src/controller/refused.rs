@@ -43,6 +43,7 @@ pub fn unaskable(split: &TrafficSplit, provider: Option<&Provider>) -> BTreeSet<
     split.spec.slos.iter().filter(|slo| !askable(slo)).map(|slo| slo.name.clone()).collect()
 }
 
+/// The provider that a spec names is not configured: which ones there are.
 pub fn unknown_provider<'a>(name: &str, configured: impl Iterator<Item = &'a String>) -> Refusal {
     let names: Vec<_> = configured.map(|name| format!("{name:?}")).collect();
     let options = match &*names {
@@ -55,6 +56,7 @@ pub fn unknown_provider<'a>(name: &str, configured: impl Iterator<Item = &'a Str
     Refusal { condition: ACCEPTED, reason: "UnknownProvider", message }
 }
 
+/// What a spec names and is not there: a model, a Gateway.
 pub fn unresolved(found: &Found) -> Option<Refusal> {
     let no = |reason, message| Some(Refusal { condition: RESOLVED_REFS, reason, message });
     if let Some(name) = found.missing_models.first() {

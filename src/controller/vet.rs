@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::conditions::{ACCEPTED, truncate},
-    revision::{self, NAME_TAKEN, Refusal},
+    revision::{self, INVALID_ROUTE, NAME_TAKEN, Refusal},
     route::{self, HTTPRoute, Share},
     workload::{self, Owner},
 };
@@ -47,7 +47,7 @@ pub(super) fn refused_route(error: &Error) -> Option<Refusal> {
         ["denied the request", "ValidatingAdmissionPolicy"].iter().any(|word| status.message.contains(word));
     (is_final(status) || denied).then(|| {
         let message = format!("spec.route: the API server refuses this HTTPRoute: {}", said(status));
-        Refusal { condition: ACCEPTED, reason: "InvalidRoute", message }
+        Refusal { condition: ACCEPTED, reason: INVALID_ROUTE, message }
     })
 }
 
@@ -121,15 +121,16 @@ impl Controller {
         Ok(refusal)
     }
 
-    /// Whether the API server would take by now the route that it has refused: asked by a dry run, now and then.
-    pub async fn vet_route(&self, found: &mut Found) -> Result<(), Error> {
-        let Some(split) = &found.split else { return Ok(()) };
-        let Some((_, asked)) = self.known.refused_route(split) else { return Ok(()) };
+    /// Whether the API server would take by now the route that it has refused: asked by a dry run, now and then. Where it
+    /// cannot say, its last word counts.
+    pub async fn vet_route(&self, found: &mut Found) {
+        let Some(split) = &found.split else { return };
+        let Some((refusal, asked)) = self.known.refused_route(split) else { return };
         let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
         let unit = Unit::Split((namespace.clone(), name.clone()));
-        if asked.elapsed() < DENIED {
+        if let Some(asked) = asked.filter(|asked| asked.elapsed() < DENIED) {
             self.queue.add(unit, asked + DENIED);
-            return Ok(());
+            return;
         }
         let share = |model: &FoundModel| Share {
             revision: model.identity.name.clone(),
@@ -137,20 +138,16 @@ impl Controller {
             weight: 1,
         };
         let shares: Vec<Share> = found.models.iter().map(share).collect();
-        let Some(desired) = route::render(split, &shares) else { return Ok(()) };
+        let Some(desired) = route::render(split, &shares) else { return };
         let api: Api<HTTPRoute> = Api::namespaced(self.cx.api.writes.clone(), &namespace);
         let params = PatchParams::apply(MANAGER).force().dry_run();
         let answer = api.patch(&name, &params, &Patch::Apply(&body(&desired))).await;
         let failed = answer.map_err(Error::api(format!("try out HTTPRoute {namespace}/{name}"))).err();
-        found.unfit = failed.as_ref().and_then(refused_route);
-        if let (Some(failed), None) = (failed, &found.unfit) {
-            return Err(failed);
-        }
+        found.unfit = failed.map(|error| refused_route(&error).unwrap_or(refusal));
         if found.unfit.is_some() {
             self.queue.add(unit, Instant::now() + DENIED);
         }
         self.known.note_route(split, found.unfit.clone());
-        Ok(())
     }
 
     /// A name of a child is taken: the revision cannot run until that object goes, which is looked at now and then.

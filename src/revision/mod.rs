@@ -24,6 +24,8 @@ pub const VERSION_LABEL: &str = "seatrial.dev/version";
 
 /// The reason where an object that is not ours has the name of one that we need.
 pub const NAME_TAKEN: &str = "NameTaken";
+/// Reason of a refusal that the API server gave: it does not take the route.
+pub const INVALID_ROUTE: &str = "InvalidRoute";
 
 /// Why a spec cannot be run as it is: a condition with status False, in the user's words.
 #[derive(Clone, Debug, PartialEq, Eq)]

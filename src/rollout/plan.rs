@@ -146,13 +146,13 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         let idle = shares::idle(split, &decided, &route, &effective, now);
         route.extend(idle.into_iter().chain(leftover::idle(split, &effective, now)));
     }
-    let mut writes = writes(observed, &decided, &route, &effective, now);
+    let urgent = statuses.iter().any(|s| s.phase == Phase::RollingBack);
+    let mut writes = writes(observed, &decided, &route, &effective, urgent, now);
     let split_status = split.map(|s| split_status(s, &decided, &route, &effective, now));
     if split_status.is_some() {
         writes.push(Write::SplitStatus);
     }
     let next = next(observed, &decided, split, &effective, now);
-    let urgent = statuses.iter().any(|s| s.phase == Phase::RollingBack);
     let raises = !urgent
         && route
             .iter()
@@ -229,6 +229,7 @@ fn writes(
     decided: &[shares::Decided<'_>],
     route: &[Share],
     effective: &Effective,
+    urgent: bool,
     now: Timestamp,
 ) -> Vec<Write> {
     let mut intent = vec![];
@@ -254,7 +255,6 @@ fn writes(
     }
     let mut writes = intent;
     // A size that is refused (by a webhook that is down, say) does not hold up a rollback.
-    let urgent = decided.iter().any(|(_, status)| status.phase == Phase::RollingBack);
     let (first, then): (Vec<_>, Vec<_>) =
         rising.into_iter().partition(|write| !urgent || !matches!(write, Write::Deployment { .. }));
     writes.extend(first);

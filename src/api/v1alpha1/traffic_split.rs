@@ -274,7 +274,7 @@ pub struct Canary {
     /// 1 to 50 steps with rising weights below 100 %. After the last one the candidate gets everything.
     #[schemars(length(min = 1, max = 50))]
     #[x_kube(validation = Rule::new("self.map(s, double(s.weight.replace('%',''))).isSorted()").message("weights in `steps` must rise: write them in order, for instance 5%, 25%, 50%"))]
-    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, double(a.weight.replace('%','')) == double(b.weight.replace('%',''))))").message("weights in `steps` must differ: to wait longer at a weight, raise its `bake`"))]
+    #[x_kube(validation = Rule::new("[self.map(s, double(s.weight.replace('%','')))].all(w, w.all(x, w.indexOf(x) == w.lastIndexOf(x)))").message("weights in `steps` must differ: to wait longer at a weight, raise its `bake`"))]
     pub steps: Vec<Step>,
     /// After 100 %: how long the old revision stays at full size and the candidate is still judged. Default `15m`.
     #[serde(default = "default_rollback_window")]
