@@ -18,7 +18,7 @@ use seatrial::{
         },
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     faults::draw::swarm,
@@ -57,6 +57,7 @@ impl Scenario {
         scenario.roll(&mut chance);
         scenario.deeds(&mut source(seed, "deeds"));
         scenario.claims(&mut source(seed, "claims"));
+        scenario.blunders(&mut source(seed, "blunders"));
         scenario.actors(&mut source(seed, "actors"));
         scenario.script.sort_by_key(|(at, _)| *at);
         scenario
@@ -204,6 +205,35 @@ impl Scenario {
             0 => self.script.push((after, Deed::Merge(split_key(by.name), backends(&by)))),
             1 => self.script.push((after, Deed::Delete(split_key(of.name)))),
             _ => {}
+        }
+    }
+
+    /// Somebody writes what the schema takes and nobody can act on, and may notice it.
+    fn blunders(&mut self, chance: &mut Rng) {
+        if chance.u8(..8) > 0 || self.splits.is_empty() {
+            return;
+        }
+        let split = &self.splits[chance.usize(..self.splits.len())];
+        let (model, split, spec) = (self.models[0].name, split.name, &split.object()["spec"]);
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let parents = list(&spec["route"]["httpRoute"]["parentRefs"]);
+        let route = |parents: &[Value]| json!({"route": {"httpRoute": {"parentRefs": parents}}});
+        let slos = list(&spec["slos"]);
+        let slo = json!({"name": "confidence", "query": "avg(model_confidence", "threshold": {"min": "0.7"}});
+        let more = [&slos[..], &[slo]].concat();
+        let provider = |name: Value| json!({"analysis": {"provider": name}});
+        let template = |nonsense: Value| json!({"template": {"spec": {"nonsense": nonsense}}});
+        let (key, wrong, right) = match chance.u8(..5) {
+            0 => (split_key(split), route(&[&parents[..], &parents].concat()), route(&parents)),
+            1 => (split_key(split), route(&[json!({"name": "nowhere"})]), route(&parents)),
+            2 => (split_key(split), json!({"slos": more}), json!({"slos": slos})),
+            3 => (split_key(split), provider(json!("nobody")), provider(Value::Null)),
+            _ => (model_key(model), template(json!(true)), template(Value::Null)),
+        };
+        let at = self.within(chance, 8);
+        self.script.push((at, Deed::Merge(key.clone(), json!({"spec": wrong}))));
+        if chance.u8(..3) > 0 {
+            self.script.push((self.after(at, chance), Deed::Merge(key, json!({"spec": right}))));
         }
     }
 

@@ -23,6 +23,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             (49..62).step_by(2).map(slo_refused).collect(),
         ),
         (
+            "where nobody could be asked any more (an unknown provider), a failing candidate kept its traffic beyond the holdBudget",
+            (49..62).step_by(4).map(unknown_provider).collect(),
+        ),
+        (
             "a candidate with more pods than full size lost some under traffic when its model moved to another TrafficSplit",
             vec![moves()],
         ),
@@ -48,6 +52,11 @@ fn slo_refused(second: u64) -> Scenario {
         );
     }
     sours(second, &json!({"slos": slos}))
+}
+
+/// A provider that the operator is not configured with.
+fn unknown_provider(second: u64) -> Scenario {
+    sours(second, &json!({"analysis": {"provider": "gone"}}))
 }
 
 /// The spec of the `TrafficSplit` is changed while a version has traffic that fails soon; its step lasts long.

@@ -24,7 +24,7 @@ use crate::{
     mutant::{Mutant, on},
     revision::Snapshot,
     rollout::plan::{Plan, Write},
-    route::{self, HTTPRoute, Share},
+    route::{self, Share},
     workload::{self, Owner, covers},
 };
 
@@ -214,7 +214,7 @@ impl Controller {
         let Some(mut desired) = route::render(split, shares) else { return Ok(false) };
         let live = found.route.as_deref();
         if let (Some(live), true) = (live, keeps) {
-            keep_parents(&mut desired, live);
+            route::keep_parents(&mut desired, live);
         }
         if live.is_some_and(|live| route::in_sync(live, &desired)) {
             if on(Mutant::UnconditionalRoute) {
@@ -346,16 +346,6 @@ where
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Error::api(format!("delete {} {namespace}/{name}", K::kind(&())))(error)),
-    }
-}
-
-/// The route's parents, hosts and matches as they live; only the weights are ours to change now.
-fn keep_parents(desired: &mut HTTPRoute, live: &HTTPRoute) {
-    desired.spec.parent_refs.clone_from(&live.spec.parent_refs);
-    desired.spec.hostnames.clone_from(&live.spec.hostnames);
-    if let (Some(desired), Some(live)) = (desired.spec.rules.first_mut(), live.spec.rules.first()) {
-        desired.matches.clone_from(&live.matches);
-        desired.timeouts.clone_from(&live.timeouts);
     }
 }
 

@@ -3,13 +3,25 @@
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Api, ResourceExt, api::ListParams};
 
-use super::{error::Error, observe::Found, reconcile::Controller};
+use super::{
+    error::Error,
+    observe::{Found, FoundModel},
+    reconcile::Controller,
+};
 use crate::{api::v1alpha1::Phase, revision::REVISION_LABEL, workload};
 
 impl Controller {
     /// What is looked up only when it matters: pods of a candidate that is not ready, whether a name is free, whether the
-    /// API server would take the pods. Nothing of it is read for a unit at rest.
-    pub(super) async fn look_closer(&self, found: &mut Found) -> Result<(), Error> {
+    /// API server would take the pods. Nothing of it is read for a unit at rest, nor (`urgent`) before a rollback. Whether
+    /// anything came of it.
+    pub(super) async fn look_closer(&self, found: &mut Found, urgent: bool) -> Result<bool, Error> {
+        let before = found.unfit.clone();
+        if urgent {
+            for model in &mut found.models {
+                model.unfit = self.vetted(model);
+            }
+            return Ok(true);
+        }
         self.vet_route(found).await;
         for model in &mut found.models {
             let namespace = model.object.namespace().unwrap_or_default();
@@ -38,6 +50,7 @@ impl Controller {
                 model.pods.insert(revision, pods);
             }
         }
-        Ok(())
+        let news = |model: &FoundModel| model.name_taken || model.unfit.is_some() || !model.pods.is_empty();
+        Ok(found.unfit != before || found.models.iter().any(news))
     }
 }

@@ -31,6 +31,7 @@ use crate::{
         observed::{Model, Observed},
         phase,
         plan::{self, Plan},
+        retreat,
     },
 };
 
@@ -217,12 +218,15 @@ impl Controller {
     ) -> Result<Done, Error> {
         let mut found = find(&self.cache(), &self.known, split, models);
         let mut read = tokio::time::Instant::now();
-        self.look_closer(&mut found).await?;
         let provider =
             split.and_then(|s| self.cx.providers.get(&s.spec.analysis.provider)).map(|s| &s.provider);
         let mut observed = interpret(&found, &self.cx.providers, self.led_since());
         let now = self.cx.clock.now();
         let answered = self.judge(&mut observed, models, provider, now);
+        let urgent = retreat::is_urgent(&observed);
+        if self.look_closer(&mut found, urgent).await? {
+            observed = self.interpret_again(&found, &observed);
+        }
         let mut plan = plan::plan(&observed, now);
         if plan.confirm && split.is_none() && self.is_claimed_after_all(models).await? {
             return Ok(Done::default());
@@ -230,16 +234,10 @@ impl Controller {
         if plan.confirm {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
-            self.look_closer(&mut live).await?;
-            let mut observed_live = interpret(&live, &self.cx.providers, self.led_since());
-            for (model, seen) in observed_live.models.iter_mut().zip(&observed.models) {
-                if model.name == seen.name {
-                    model.judgement = seen.judgement.clone();
-                }
-            }
-            plan = plan::plan(&observed_live, self.cx.clock.now());
+            self.look_closer(&mut live, urgent).await?;
+            observed = self.interpret_again(&live, &observed);
+            plan = plan::plan(&observed, self.cx.clock.now());
             found = live;
-            observed = observed_live;
             read = tokio::time::Instant::now();
         }
         let acted = self.act(&found, &plan, read).await;
@@ -252,6 +250,17 @@ impl Controller {
             self.wake_claimants(models);
         }
         Ok(Done { again: acted.wrote, next: plan.next })
+    }
+
+    /// What was found now, with the verdicts from before.
+    fn interpret_again(&self, found: &Found, before: &Observed) -> Observed {
+        let mut observed = interpret(found, &self.cx.providers, self.led_since());
+        for (model, seen) in observed.models.iter_mut().zip(&before.models) {
+            if model.name == seen.name {
+                model.judgement = seen.judgement.clone();
+            }
+        }
+        observed
     }
 
     /// The verdicts on every candidate of the unit; sends the questions that are due. When the newest answer came.

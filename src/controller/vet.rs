@@ -32,6 +32,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// When it is asked again that has denied something: its rules may change, or a quota.
 const DENIED: Duration = Duration::from_secs(30);
 
+/// Reason of a refusal for now: nobody knows yet.
+const NOT_TRIED_OUT: &str = "NotTriedOut";
+
 /// Whether an answer is about the object: the same would come again. A server-side apply of what does not fit its schema is
 /// answered by 500, as is a fault of the moment.
 fn is_final(status: &Status) -> bool {
@@ -62,6 +65,19 @@ fn said(status: &Status) -> String {
 }
 
 impl Controller {
+    /// As [`Self::vet`], by what is known: nobody is asked.
+    pub fn vetted(&self, model: &FoundModel) -> Option<Refusal> {
+        let name = &model.identity.name;
+        if model.revisions.iter().any(|r| r.name_any() == *name) {
+            return None;
+        }
+        let known = lock(&self.vetted).get(&(owner(model).uid, name.clone())).cloned();
+        known.unwrap_or_else(|| {
+            let message = "a rollback comes first: then the API server is asked whether it takes these pods";
+            Some(Refusal { condition: ACCEPTED, reason: NOT_TRIED_OUT, message: message.to_owned() })
+        })
+    }
+
     /// Whether the API server would take the latest revision's pods: asked by a dry run, at first sight, until it
     /// knows.
     pub async fn vet(&self, model: &FoundModel) -> Result<Option<Refusal>, Error> {
@@ -108,7 +124,7 @@ impl Controller {
                 let (reason, what) = if denied {
                     ("InvalidTemplate", "spec.template: the API server refuses these pods")
                 } else {
-                    ("NotTriedOut", "the API server cannot say yet whether it takes these pods")
+                    (NOT_TRIED_OUT, "the API server cannot say yet whether it takes these pods")
                 };
                 let message = format!("{what}: {}", said(&status));
                 return Ok(Some(Refusal { condition: ACCEPTED, reason, message }));

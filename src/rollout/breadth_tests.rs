@@ -13,13 +13,14 @@ use super::{
     evidence::{Judgement, Observability, ProvenBreach},
     observed::{Latest, Model, Observed, Route, Split, StableService, Workload},
     plan::{Plan, Write, plan},
-    requests,
+    requests, retreat,
 };
 use crate::{
     api::v1alpha1::{
         Duration, ModelDeploymentSpec, ModelDeploymentStatus, Percent, Phase, SloStatus, TrafficSplitSpec,
         TrafficSplitStatus, VerdictWord,
     },
+    revision::Refusal,
     route::{Acceptance, RouteView},
 };
 
@@ -674,4 +675,38 @@ fn a_rollback_changes_the_route_before_any_size_is_raised() {
     let rolled_back =
         |world: &World| plan(&world.observed(), world.now).models["iris"].phase == Phase::RollingBack;
     assert!(trials.iter().any(rolled_back), "no trial was taken out");
+}
+
+/// Before a rollback nobody is asked what its pods lack, or whether a newer version could run: it comes to the same.
+#[test]
+fn what_is_not_looked_at_before_a_rollback_does_not_change_it() {
+    let mut urgent = vec![];
+    for (_, mut world) in prefixes().into_iter().chain(rolled_back()) {
+        for event in [Event::Want("b"), Event::Want("c"), Event::Run(1), Event::Ask("abort")] {
+            world.happen(&event, &world.clone());
+            world.verdict = if matches!(event, Event::Ask(_)) { Verdict::Pass } else { Verdict::Fail };
+            let seen = world.observed();
+            if !retreat::is_urgent(&seen) {
+                continue;
+            }
+            let mut unseen = seen.clone();
+            for model in &mut unseen.models {
+                let message = "nobody has been asked".to_owned();
+                model.latest = Err(Refusal { condition: "Accepted", reason: "NotTriedOut", message });
+                model.workloads.values_mut().for_each(|workload| workload.trouble = None);
+            }
+            let taken_out = |observed: &Observed| {
+                let plan = plan(observed, world.now);
+                let route = plan.writes.into_iter().find(|write| matches!(write, Write::Route(_)));
+                (plan.models["iris"].phase, route)
+            };
+            assert_eq!(taken_out(&seen).0, Phase::RollingBack, "{event:?} in {:?}", world.status);
+            assert_eq!(taken_out(&unseen), taken_out(&seen), "{event:?} in {:?}", world.status);
+            urgent.push(world.status.phase);
+        }
+    }
+    assert!(
+        [Phase::Progressing, Phase::Watching, Phase::RollingBack].iter().all(|p| urgent.contains(p)),
+        "{urgent:?}"
+    );
 }

@@ -348,6 +348,11 @@ impl Evidence {
     }
 
     fn observability(&self, now: Timestamp) -> Observability {
+        if self.slos.is_empty() {
+            return Observability::No(
+                "its spec is refused, and none of its SLOs can be asked about".to_owned(),
+            );
+        }
         let recent = self.closed(now) - PRESENT * self.interval();
         let mut all = Observability::Yes;
         for slo in &self.slos {

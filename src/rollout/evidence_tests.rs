@@ -232,3 +232,10 @@ fn what_was_answered_about_the_beginning_of_a_long_trial_says_nothing_about_the_
     }
     assert_eq!(seen, [Observability::Unknown, Observability::Unknown, Observability::Yes]);
 }
+
+#[test]
+fn where_none_of_its_slos_can_be_asked_about_nothing_is_measured() {
+    let mut evidence = evidence(json!({}), &json!([]));
+    let judgement = evidence.judgement(&step(), at(ENTERED));
+    assert!(matches!(judgement.observability, Observability::No(why) if why.contains("refused")));
+}

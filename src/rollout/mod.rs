@@ -17,7 +17,7 @@ pub mod plan;
 pub mod question;
 pub mod report;
 pub mod requests;
-mod retreat;
+pub mod retreat;
 mod shared_breach;
 pub mod shares;
 pub mod sizes;

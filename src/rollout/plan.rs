@@ -218,7 +218,7 @@ fn at_goal(model: &Model, view: Option<&RouteView>, goal: &BTreeMap<String, i32>
     !goal.is_empty() && names.iter().all(|name| view.shares.get(*name) == goal.get(*name))
 }
 
-fn candidate_weight(model: &Model, view: Option<&RouteView>) -> i32 {
+pub(super) fn candidate_weight(model: &Model, view: Option<&RouteView>) -> i32 {
     let candidate = model.status.candidate_revision.as_ref();
     candidate.and_then(|c| view.and_then(|v| v.shares.get(c))).copied().unwrap_or(0)
 }

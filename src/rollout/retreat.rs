@@ -6,8 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use super::{
     decide::{Around, HEARING},
     evidence::Observability,
-    observed::{Model, Split},
+    observed::{Model, Observed, Split},
     phase::Move,
+    plan::candidate_weight,
+    requests::{Request, Verb},
     shared_breach, sizes, steps,
 };
 use crate::{
@@ -54,6 +56,20 @@ pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
         .or_else(|| not_effective(model, around, step, begun))
         .or_else(|| unobservable(model, around, split, step))
         .or_else(|| shared_breach::next_move(model, around, split, step))
+}
+
+/// Whether a candidate has to lose its traffic at once: a breach, a person's word, or a rollback that the route does not say
+/// yet. Nothing else is looked at before that.
+#[must_use]
+pub fn is_urgent(observed: &Observed) -> bool {
+    let view = observed.split.as_ref().and_then(|s| s.route.live());
+    observed.models.iter().any(|model| {
+        let abort = |request: &Request| matches!(request.body, Ok((Verb::Abort, _)));
+        let leaves = model.judgement.breach.is_some()
+            || model.status.phase == Phase::RollingBack
+            || model.requests.first().is_some_and(abort);
+        leaves && candidate_weight(model, view) > 0
+    })
 }
 
 /// A model without a `TrafficSplit` has no steps: paused, it waits for its person, or for another spec.

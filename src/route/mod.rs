@@ -15,7 +15,7 @@ pub use http_route::{
     ParentReference, ParentStatus, PathValue, Rule, RuleTimeouts,
 };
 pub use observe::{Acceptance, RouteView, observe, traffic};
-pub use render::{in_sync, owner_reference, render};
+pub use render::{in_sync, keep_parents, owner_reference, render};
 pub use shares::{Portion, Share, TOTAL, apportion, shares};
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub fn traffic(live: &HTTPRoute) -> impl Iterator<Item = &BackendRef> {
     live.spec.rules.iter().filter(|rule| !is_idle(rule)).flat_map(|rule| &rule.backend_refs)
 }
 
-fn is_idle(rule: &Rule) -> bool {
+pub(super) fn is_idle(rule: &Rule) -> bool {
     rule.matches.iter().flat_map(|m| &m.headers).any(|h| h.name == IDLE_HEADER)
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     BackendRef, Filter, HTTPRoute, HTTPRouteSpec, Header, HeaderModifier, Match, NamedMatch, ParentReference,
-    PathValue, Rule, RuleTimeouts, Share, http_route::GATEWAY_GROUP,
+    PathValue, Rule, RuleTimeouts, Share, http_route::GATEWAY_GROUP, observe::is_idle,
 };
 use crate::{
     api::v1alpha1::{ParentRef, RouteMatch, Timeouts, TrafficSplit},
@@ -47,6 +47,19 @@ pub fn render(split: &TrafficSplit, shares: &[Share]) -> Option<HTTPRoute> {
         },
         status: None,
     })
+}
+
+/// The route's parents and hosts, and what its traffic is, as they live; only the weights are ours to change now. A route that
+/// carries no traffic yet has only the idle rule: what its traffic will be is what the spec says.
+pub fn keep_parents(desired: &mut HTTPRoute, live: &HTTPRoute) {
+    desired.spec.parent_refs.clone_from(&live.spec.parent_refs);
+    desired.spec.hostnames.clone_from(&live.spec.hostnames);
+    let ours = desired.spec.rules.iter_mut().find(|rule| !is_idle(rule));
+    let theirs = live.spec.rules.iter().find(|rule| !is_idle(rule));
+    if let (Some(ours), Some(theirs)) = (ours, theirs) {
+        ours.matches.clone_from(&theirs.matches);
+        ours.timeouts.clone_from(&theirs.timeouts);
+    }
 }
 
 /// Whether `live` says exactly what `desired` says: nothing of ours is missing, and nobody added a rule, a filter, a

@@ -54,6 +54,32 @@ fn a_route_says_everything_and_all_its_defaults() {
 }
 
 #[test]
+fn a_route_whose_spec_cannot_be_used_keeps_its_traffic_apart_from_what_no_request_matches() {
+    let idle = [share("iris-aaaaaaaa", "1.0.0", 0), share("iris-bbbbbbbb", "", 0)];
+    let other =
+        split(&json!({"parentRefs": [{"name": "nowhere"}], "matches": [{"path": {"value": "/other"}}]}));
+    let kept = |live: &[Share], desired: &[Share]| {
+        let mut kept = render(&other, desired).unwrap();
+        keep_parents(&mut kept, &render(&split(&rich()), live).unwrap());
+        kept
+    };
+    let plain = |shares: &[Share]| render(&split(&rich()), shares).unwrap();
+    assert_eq!(kept(&two(), &two()).spec, plain(&two()).spec);
+    assert_eq!(
+        kept(&two(), &idle).spec,
+        plain(&idle).spec,
+        "what takes requests away keeps none of their matches"
+    );
+    let first = kept(&idle, &two());
+    assert_eq!(first.spec.parent_refs, plain(&two()).spec.parent_refs);
+    assert_eq!(
+        first.spec.rules,
+        render(&other, &two()).unwrap().spec.rules,
+        "nobody is served by the idle rule's match"
+    );
+}
+
+#[test]
 fn a_mesh_route_hangs_on_the_core_service() {
     let route =
         render(&split(&json!({"parentRefs": [{"kind": "Service", "name": "iris"}]})), &two()).unwrap();

@@ -107,7 +107,8 @@ pub struct Analysis {
     /// What happens when a step is still undecided at its `maxDuration`. Default `Pause`.
     #[serde(default)]
     pub on_inconclusive: OnInconclusive,
-    /// What happens when nothing can be measured for `holdBudget` (Prometheus away, no data). Default `Withdraw`.
+    /// What happens when nothing can be measured for `holdBudget` (Prometheus away, no data, an unknown provider). Default
+    /// `Withdraw`.
     #[serde(default)]
     pub on_unobservable: OnUnobservable,
     /// How long nothing may be measured before `onUnobservable` acts; the weight does not rise meanwhile. Default `5m`.
