@@ -78,8 +78,13 @@ fn newer_takes_over(world: &World<'_>, out: &mut Findings) {
             && before.latest_revision == before.candidate_revision
             && after.candidate_revision == before.candidate_revision;
         let limit = due(world, turn.change.at);
-        let Some((_, split)) = world.split_of(turn.key, turn.change.revision) else { continue };
-        let held = is_refused(&split.status.conditions) || is_refused(&after.conditions);
+        let Some((key, split)) = world.split_of(turn.key, turn.change.revision) else { continue };
+        // Its own status is written after those of its models.
+        let told = world.splits[key].states.iter().filter(|s| s.change.at >= turn.change.at);
+        let mut told = told.take_while(|s| s.change.at <= limit).filter_map(|s| s.value.as_ref());
+        let held = is_refused(&split.status.conditions)
+            || is_refused(&after.conditions)
+            || told.any(|split| is_refused(&split.status.conditions));
         if !phase || !news || held || limit > world.input.facts.end {
             continue;
         }
