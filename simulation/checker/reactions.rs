@@ -84,7 +84,7 @@ fn newer_takes_over(world: &World<'_>, out: &mut Findings) {
         let mut told = told.take_while(|s| s.change.at <= limit).filter_map(|s| s.value.as_ref());
         let held = is_refused(&split.status.conditions)
             || is_refused(&after.conditions)
-            || told.any(|split| is_refused(&split.status.conditions));
+            || told.any(|now| now.generation == split.generation && is_refused(&now.status.conditions));
         if !phase || !news || held || limit > world.input.facts.end {
             continue;
         }
