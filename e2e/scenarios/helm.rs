@@ -54,7 +54,7 @@ async fn given_trial(scene: &Scene) -> Outcome {
     scene.until_begun(0).await
 }
 
-/// Waits until the last pod of a revision is gone, and the route without its name is effective: nothing more is to be
+/// Waits until the last pod of a revision is gone, and the route without its name is programmed: nothing more is to be
 /// written down.
 async fn until_ended(scene: &Scene, revision: &str) -> Outcome {
     let sentence = format!("the pods of {revision} are gone");
@@ -67,13 +67,13 @@ async fn until_ended(scene: &Scene, revision: &str) -> Outcome {
             s.revisions.iter().any(|r| r.name == revision && r.used == RevisionUse::History)
         })
         .await?;
-    eventually(Duration::from_secs(30), "the route without its name is effective", async || {
+    eventually(Duration::from_secs(30), "the route without its name is programmed", async || {
         let route = scene.routes().get(MODEL).await.ok()?;
         let status = scene.splits().get(MODEL).await.ok()?.status?;
-        let effective = |c: &Condition| c.type_ == "Programmed" && c.reason == "Programmed";
+        let programmed = |c: &Condition| c.type_ == "Programmed" && c.status == "True";
         let unnamed = !route.data["spec"].to_string().contains(revision);
         let current = status.route.as_ref().is_some_and(|r| Some(r.generation) == route.metadata.generation);
-        (unnamed && current && status.conditions.iter().any(effective)).then_some(())
+        (unnamed && current && status.conditions.iter().any(programmed)).then_some(())
     })
     .await
 }

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::cache::Key;
 use crate::{
@@ -22,9 +22,6 @@ use crate::{
         trial::{About, Rules, Subject},
     },
 };
-
-/// Numbers that only grow are published so often.
-const PUBLISH: Duration = Duration::from_secs(10);
 
 /// How long after a failure a question is asked again, an interval at most: not later each time, because the first data of a
 /// candidate are what a rollback waits for. Whoever answers "no" at once would else be asked a hundred times a second, and so
@@ -55,7 +52,6 @@ struct Trial {
     answers: Vec<(About, Question, Result<Answer, Unanswered>, Instant)>,
     /// The wall time before which what got no answer is not asked again.
     failed: BTreeMap<About, Timestamp>,
-    published: Option<Instant>,
 }
 
 /// The evidence of every candidate on trial: state of this process that is rebuilt when lost.
@@ -132,7 +128,6 @@ impl Trials {
             under_way: BTreeSet::new(),
             answers: vec![],
             failed: BTreeMap::new(),
-            published: None,
         };
         let mut trial = trials.remove(model).filter(|trial| trial.ahead == ahead).unwrap_or_else(fresh);
         if !trial.evidence.is_about(&subject, &rules, slos) {
@@ -145,10 +140,6 @@ impl Trials {
         let answered = trial.fold(step, steps::count(canary), interval, now);
         trial.evidence.trim(step);
         let mut judgement = trial.evidence.judgement(step, now);
-        judgement.publish = trial.published.is_none_or(|at| at.elapsed() >= PUBLISH);
-        if judgement.publish && answered.is_some() {
-            trial.published = Some(Instant::now());
-        }
         let (due, again) = if is_ready_to_ask(state, canary) { trial.due(now) } else { (vec![], None) };
         judgement.next = judgement.next.into_iter().chain(again).min();
         judgement.next = judgement.next.map(|at| later(at, -ahead));
@@ -275,7 +266,6 @@ mod tests {
             under_way: BTreeSet::new(),
             answers: vec![],
             failed: BTreeMap::new(),
-            published: None,
         };
         (trial, second(ENTERED + 60))
     }

@@ -248,7 +248,7 @@ mod tests {
                 deployments: vec![],
                 services: vec![],
                 revisions: vec![Arc::new(stored)],
-                pods: BTreeMap::new(),
+                trouble: BTreeMap::new(),
                 name_taken: false,
                 unfit: None,
             };

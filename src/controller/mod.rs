@@ -22,6 +22,7 @@ pub mod lanes;
 pub mod look;
 pub mod metrics;
 pub mod observe;
+mod pace;
 pub mod queue;
 pub mod reconcile;
 mod refused;

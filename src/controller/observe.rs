@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
-    core::v1::{Pod, Service},
+    core::v1::Service,
 };
 use kube::{Resource, ResourceExt};
 
@@ -29,7 +29,7 @@ use crate::{
         requests,
     },
     route::{self, HTTPRoute},
-    workload,
+    workload::{self, Trouble},
 };
 
 /// The objects of one unit.
@@ -86,8 +86,8 @@ pub struct FoundModel {
     pub services: Vec<Arc<Service>>,
     /// Its snapshots.
     pub revisions: Vec<Arc<ControllerRevision>>,
-    /// Pods of revisions that are not ready, where they were looked up.
-    pub pods: BTreeMap<String, Vec<Pod>>,
+    /// Why pods of a revision are not ready, where they were looked at.
+    pub trouble: BTreeMap<String, Trouble>,
     /// An object that is not ours has the name of the stable Service.
     pub name_taken: bool,
     /// Why the API server would not take the latest revision's pods.
@@ -175,7 +175,7 @@ fn find_model((cache, known): (&Cache, &Known), key: &Key, object: Arc<ModelDepl
         deployments: ours(cache.deployments.of_model(key), &uid),
         services: ours(cache.services.of_model(key), &uid),
         revisions: owned(cache.revisions.of_model(key), &uid),
-        pods: BTreeMap::new(),
+        trouble: BTreeMap::new(),
         name_taken: false,
         unfit: None,
         identity: known.identity(&object),
@@ -320,7 +320,6 @@ fn workload(found: &FoundModel, name: &str) -> Workload {
     let deployment = found.deployments.iter().find(|d| d.metadata.name.as_deref() == Some(name));
     let labels = stored.map(|r| r.labels()).or(deployment.map(|d| d.labels()));
     let health = deployment.map(|d| workload::health(d)).unwrap_or_default();
-    let pods = found.pods.get(name);
     Workload {
         version: labels.and_then(|labels| labels.get(VERSION_LABEL)).cloned().unwrap_or_default(),
         created: stored.and_then(|r| r.creation_timestamp()).map(|t| t.0),
@@ -328,7 +327,7 @@ fn workload(found: &FoundModel, name: &str) -> Workload {
         // Counts of an earlier size say nothing about the present one.
         ready: if health.observed { health.ready.min(health.desired) } else { 0 },
         uncounted: deployment.is_some() && !health.observed,
-        trouble: pods.and_then(|pods| workload::trouble(pods)).or_else(|| {
+        trouble: found.trouble.get(name).cloned().or_else(|| {
             health.message.map(|message| workload::Trouble { kind: workload::TroubleKind::NotReady, message })
         }),
     }

@@ -17,8 +17,10 @@ use super::{
     error::Error,
     event::Events,
     known::{Known, lock},
+    look::Looks,
     metrics::ModelSeries,
     observe::{Found, find, interpret},
+    pace::Pace,
     queue::{Queue, Unit},
 };
 use crate::{
@@ -54,9 +56,13 @@ pub struct Controller {
     /// be old.
     doubted: Mutex<BTreeSet<Unit>>,
     /// Revisions whose pods the API server was asked about, and its answer.
-    pub(super) vetted: Mutex<BTreeMap<Key, Option<Refusal>>>,
+    pub(super) vetted: Mutex<BTreeMap<Key, Result<(), Refusal>>>,
     /// What need not be worked out again.
     pub(super) known: Known,
+    /// What was seen of pods.
+    pub(super) looks: Looks,
+    /// How often statuses are written for what is no news.
+    pub(super) pace: Pace,
     /// When the present tenure began.
     led_since: Mutex<Timestamp>,
 }
@@ -84,6 +90,8 @@ impl Controller {
             doubted: Mutex::default(),
             vetted: Mutex::default(),
             known: Known::default(),
+            looks: Looks::default(),
+            pace: Pace::default(),
             led_since: Mutex::new(Timestamp::MIN),
         }
     }
@@ -224,7 +232,7 @@ impl Controller {
         let now = self.cx.clock.now();
         let answered = self.judge(&mut observed, models, provider, now);
         let urgent = retreat::is_urgent(&observed);
-        if self.look_closer(&mut found, urgent).await? {
+        if self.look_closer(&mut found, urgent).await {
             observed = self.interpret_again(&found, &observed);
         }
         let mut plan = plan::plan(&observed, now);
@@ -234,7 +242,7 @@ impl Controller {
         if plan.confirm {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
-            self.look_closer(&mut live, urgent).await?;
+            self.look_closer(&mut live, urgent).await;
             observed = self.interpret_again(&live, &observed);
             plan = plan::plan(&observed, self.cx.clock.now());
             found = live;

@@ -8,6 +8,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     act::{MANAGER, pruned},
@@ -15,6 +16,7 @@ use super::{
     error::Error,
     guard::Guard,
     observe::Found,
+    queue::Unit,
     reconcile::{Controller, Done},
 };
 use crate::{
@@ -23,13 +25,13 @@ use crate::{
         v1alpha1::{ModelDeployment, ModelDeploymentStatus, TrafficSplit},
     },
     mutant::{Mutant, on},
-    rollout::plan::Plan,
+    rollout::{news::is_news, plan::Plan},
 };
 
 impl Controller {
     /// Writes a model's status if it differs; whether that changed anything. It does not where the CRD is of an earlier
-    /// release and drops what is new: looking again at once would go on for ever. A conflict means that somebody knows more:
-    /// nothing after it is done.
+    /// release and drops what is new: looking again at once would go on for ever. What is no news waits a little where there is
+    /// much of it. A conflict means that somebody knows more: nothing after it is done.
     pub async fn write_status(
         &self,
         client: &Client,
@@ -46,6 +48,14 @@ impl Controller {
             return Ok(false);
         }
         let namespace = model.object.namespace().unwrap_or_default();
+        let before = model.object.status.as_ref();
+        if before.is_some_and(|before| !is_news(before, status)) {
+            let uid = model.object.uid().unwrap_or_default();
+            if let Err(later) = self.pace.take(&uid, Instant::now()) {
+                self.queue.add(Unit::Model((namespace, name.to_owned())), later);
+                return Ok(false);
+            }
+        }
         let body = ModelDeployment {
             metadata: guarded(model.object.meta()),
             spec: model.object.spec.clone(),

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::conditions::{ACCEPTED, truncate},
-    revision::{self, INVALID_ROUTE, NAME_TAKEN, Refusal},
+    revision::{self, INVALID_ROUTE, NAME_TAKEN, Refusal, Snapshot},
     route::{self, HTTPRoute, Share},
     workload::{self, Owner},
 };
@@ -28,7 +28,7 @@ use crate::{
 const VETTED: usize = 1000;
 
 /// When it is asked again that could not answer.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 /// When it is asked again that has denied something: its rules may change, or a quota.
 const DENIED: Duration = Duration::from_secs(30);
 
@@ -49,92 +49,95 @@ pub(super) fn refused_route(error: &Error) -> Option<Refusal> {
     let denied =
         ["denied the request", "ValidatingAdmissionPolicy"].iter().any(|word| status.message.contains(word));
     (is_final(status) || denied).then(|| {
-        let message = format!("spec.route: the API server refuses this HTTPRoute: {}", said(status));
+        let message = format!("spec.route: the API server refuses this HTTPRoute: {}", said(error));
         Refusal { condition: ACCEPTED, reason: INVALID_ROUTE, message }
     })
 }
 
-fn is_of_the_moment(status: &Status) -> bool {
-    status.code == 500 || (status.code == 403 && !status.message.contains("being terminated"))
-}
-
-fn said(status: &Status) -> String {
-    let mut message = status.message.clone();
+fn said(error: &Error) -> String {
+    let mut message = error.status().map_or_else(|| error.to_string(), |status| status.message.clone());
     truncate(&mut message, 700);
     message
 }
 
+fn refused_pods(said: &str) -> Refusal {
+    let message = format!("spec.template: the API server refuses these pods: {said}");
+    Refusal { condition: ACCEPTED, reason: "InvalidTemplate", message }
+}
+
+fn not_tried_out(message: String) -> Refusal {
+    Refusal { condition: ACCEPTED, reason: NOT_TRIED_OUT, message }
+}
+
+/// By uid: what is made anew under the same name is asked about anew.
+fn key_of(model: &FoundModel) -> Key {
+    (owner(model).uid, model.identity.name.clone())
+}
+
 impl Controller {
-    /// As [`Self::vet`], by what is known: nobody is asked.
-    pub fn vetted(&self, model: &FoundModel) -> Option<Refusal> {
-        let name = &model.identity.name;
-        if model.revisions.iter().any(|r| r.name_any() == *name) {
-            return None;
-        }
-        let known = lock(&self.vetted).get(&(owner(model).uid, name.clone())).cloned();
-        known.unwrap_or_else(|| {
-            let message = "a rollback comes first: then the API server is asked whether it takes these pods";
-            Some(Refusal { condition: ACCEPTED, reason: NOT_TRIED_OUT, message: message.to_owned() })
-        })
+    /// What is known already of whether the API server takes the latest revision's pods.
+    fn answered(&self, model: &FoundModel) -> Option<Result<(), Refusal>> {
+        let stored = model.revisions.iter().any(|r| r.name_any() == model.identity.name);
+        if stored { Some(Ok(())) } else { lock(&self.vetted).get(&key_of(model)).cloned() }
     }
 
-    /// Whether the API server would take the latest revision's pods: asked by a dry run, at first sight, until it
-    /// knows.
-    pub async fn vet(&self, model: &FoundModel) -> Result<Option<Refusal>, Error> {
-        let name = model.object.name_any();
-        let identity = &model.identity;
+    /// As [`Self::vet`], by what is known: nobody is asked.
+    pub fn vetted(&self, model: &FoundModel) -> Option<Refusal> {
+        let nobody_asked = || {
+            let why = "a rollback comes first: then the API server is asked whether it takes these pods";
+            Err(not_tried_out(why.to_owned()))
+        };
+        self.answered(model).unwrap_or_else(nobody_asked).err()
+    }
+
+    /// Why the API server would not take the latest revision's pods: asked by a dry run, at first sight, until it knows. That
+    /// it does not say holds up this version, and nothing else of the unit.
+    pub async fn vet(&self, model: &FoundModel) -> Option<Refusal> {
         let owner = owner(model);
-        // By uid: what is made anew under the same name is asked about anew.
-        let key: Key = (owner.uid.clone(), identity.name.clone());
-        if model.revisions.iter().any(|r| r.name_any() == identity.name) {
-            return Ok(None);
-        }
-        let known = lock(&self.vetted).get(&key).cloned();
-        match known {
+        match self.answered(model) {
             // What is not ours is not watched: has it gone?
-            Some(Some(taken)) if taken.reason == NAME_TAKEN => {
-                let (namespace, uid) = (&owner.namespace, &owner.uid);
-                if self.is_foreign::<ControllerRevision>(namespace, &identity.name, uid).await? {
-                    return Ok(Some(taken));
+            Some(Err(taken)) if taken.reason == NAME_TAKEN => {
+                let revision = &model.identity.name;
+                let there =
+                    self.is_foreign::<ControllerRevision>(&owner.namespace, revision, &owner.uid).await;
+                if !matches!(there, Ok(false)) {
+                    return Some(taken);
                 }
             }
-            Some(known) => return Ok(known),
+            Some(known) => return known.err(),
             None => {}
         }
-        let Ok(snapshot) = revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()) else {
-            return Ok(None);
+        let snapshot = revision::snapshot(&owner.name, &model.object.spec, model.runtime.as_deref()).ok()?;
+        let answer = match self.try_out(&owner, &snapshot).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.status().is_some_and(is_final) => Err(refused_pods(&said(&error))),
+            Err(error) => {
+                let denied = error.code() == Some(403) && !error.is_leaving();
+                let again = Instant::now() + if denied { DENIED } else { AGAIN };
+                self.queue.add(Unit::Model((owner.namespace, owner.name)), again);
+                let said = said(&error);
+                return Some(if denied {
+                    refused_pods(&said)
+                } else {
+                    not_tried_out(format!(
+                        "the API server cannot say yet whether it takes these pods: {said}"
+                    ))
+                });
+            }
         };
-        let mut deployment = workload::deployment(&owner, &snapshot, 0, None);
+        self.remember(key_of(model), answer.clone());
+        answer.err()
+    }
+
+    async fn try_out(&self, owner: &Owner, snapshot: &Snapshot) -> Result<(), Error> {
+        let mut deployment = workload::deployment(owner, snapshot, 0, None);
         // One of that name may be there, left by an earlier model: it is asked about the pods, not about their owner.
         deployment.metadata.owner_references = None;
-        let body = body(&deployment);
         let api: Api<Deployment> = Api::namespaced(self.cx.api.writes.clone(), &owner.namespace);
         let params = PatchParams::apply(MANAGER).force().dry_run();
-        let refusal = match api.patch(&identity.name, &params, &Patch::Apply(&body)).await {
-            Ok(_) => None,
-            Err(kube::Error::Api(status)) if is_final(&status) => {
-                let message = format!("spec.template: the API server refuses these pods: {}", said(&status));
-                Some(Refusal { condition: ACCEPTED, reason: "InvalidTemplate", message })
-            }
-            // A webhook that is down, say, or denies: it holds up this version, and nothing else of the unit.
-            Err(kube::Error::Api(status)) if is_of_the_moment(&status) => {
-                let unit = Unit::Model((owner.namespace.clone(), name));
-                let denied = status.code == 403;
-                self.queue.add(unit, Instant::now() + if denied { DENIED } else { AGAIN });
-                let (reason, what) = if denied {
-                    ("InvalidTemplate", "spec.template: the API server refuses these pods")
-                } else {
-                    (NOT_TRIED_OUT, "the API server cannot say yet whether it takes these pods")
-                };
-                let message = format!("{what}: {}", said(&status));
-                return Ok(Some(Refusal { condition: ACCEPTED, reason, message }));
-            }
-            Err(error) => {
-                return Err(Error::api(format!("try out Deployment {}/{}", owner.namespace, key.1))(error));
-            }
-        };
-        self.remember(key, refusal.clone());
-        Ok(refusal)
+        let name = deployment.name_any();
+        let tried = api.patch(&name, &params, &Patch::Apply(&body(&deployment))).await;
+        tried.map(drop).map_err(Error::api(format!("try out Deployment {}/{name}", owner.namespace)))
     }
 
     /// Whether the API server would take by now the route that it has refused: asked by a dry run, now and then. Where it
@@ -170,13 +173,13 @@ impl Controller {
     pub(super) fn refuse(&self, owner: &Owner, revision: &str, kind: &str) {
         let message = format!("a {kind} {revision} exists that is not ours: delete or rename it");
         let refusal = Refusal { condition: ACCEPTED, reason: NAME_TAKEN, message };
-        self.remember((owner.uid.clone(), revision.to_owned()), Some(refusal));
+        self.remember((owner.uid.clone(), revision.to_owned()), Err(refusal));
     }
 
-    fn remember(&self, key: Key, refusal: Option<Refusal>) {
+    fn remember(&self, key: Key, answer: Result<(), Refusal>) {
         let mut vetted = lock(&self.vetted);
         bound(&mut vetted, VETTED);
-        vetted.insert(key, refusal);
+        vetted.insert(key, answer);
     }
 }
 

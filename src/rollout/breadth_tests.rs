@@ -187,7 +187,6 @@ impl World {
             } else {
                 Observability::Yes
             },
-            publish: false,
             next: None,
         }
     }

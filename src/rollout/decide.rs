@@ -12,8 +12,11 @@ use super::{
     steps,
 };
 use crate::{
-    api::v1alpha1::{
-        Canary, Duration, OnInconclusive, Outcome, Pause, PauseReason, Percent, Phase, StepStatus,
+    api::{
+        conditions::{self, PROGRAMMED},
+        v1alpha1::{
+            Canary, Duration, OnInconclusive, Outcome, Pause, PauseReason, Percent, Phase, StepStatus,
+        },
     },
     mutant::{Mutant, on},
     route::Effective,
@@ -59,6 +62,13 @@ impl Around<'_> {
         let view = self.split.and_then(|s| s.route.live());
         self.effective.is_settled()
             && view.is_some_and(|v| v.idle.contains(revision) || v.shares.contains_key(revision))
+    }
+
+    /// The route was written so short a time ago that the gateway need not have heard of it.
+    pub(super) fn just_written(&self) -> bool {
+        let Some(split) = self.split.filter(|split| split.route.live().is_some()) else { return false };
+        let silent = conditions::false_since(&split.status.conditions, PROGRAMMED);
+        silent.is_none_or(|since| !self.over(&MicroTime(since), HEARING))
     }
 
     pub(super) fn over(&self, since: &MicroTime, length: Duration) -> bool {

@@ -47,8 +47,6 @@ pub struct Judgement {
     pub baked: Duration,
     /// Whether anything can be measured.
     pub observability: Observability,
-    /// The numbers are old enough to be published again although no verdict has changed.
-    pub publish: bool,
     /// When the next block closes.
     pub next: Option<Timestamp>,
 }
@@ -291,7 +289,6 @@ impl Evidence {
             pass,
             baked: if begun { self.baked(step) } else { Duration::from_millis(0) },
             observability: self.observability(now),
-            publish: false,
             next: Timestamp::from_millisecond(self.closed(now) + self.interval() + self.settle()).ok(),
             slos: all
                 .into_iter()

@@ -9,6 +9,7 @@ mod breadth_tests;
 pub mod decide;
 pub mod evidence;
 pub mod leftover;
+pub mod news;
 pub mod notice;
 pub mod observed;
 pub mod past;

@@ -14,7 +14,10 @@ use super::{
     shares, sizes, split_summary, steps, summary,
 };
 use crate::{
-    api::v1alpha1::{Duration, ModelDeploymentStatus, Outcome, Phase, StepStart, TrafficSplitStatus},
+    api::{
+        conditions::{self, PROGRAMMED},
+        v1alpha1::{Duration, ModelDeploymentStatus, Outcome, Phase, StepStart, TrafficSplitStatus},
+    },
     mutant::{Mutant, on},
     revision::NAME_TAKEN,
     route::{self, Effective, RouteView, Share},
@@ -335,6 +338,10 @@ fn next(
     let mut after = |since: Timestamp, length: Duration| due.extend(since.checked_add(length.signed()).ok());
     if let (Some(split), Effective::Settled { since }) = (split, effective) {
         after(*since, sizes::drain(split));
+    }
+    // A gateway's silence becomes news.
+    if let Some(since) = split.and_then(|s| conditions::false_since(&s.status.conditions, PROGRAMMED)) {
+        after(since, decide::HEARING);
     }
     if let Some((split, since)) = split.and_then(|split| Some((split, sizes::unrouted_since(split)?))) {
         after(since, sizes::drain(split));

@@ -1,10 +1,7 @@
 //! What takes a candidate out, in whatever phase it is, and when that is over.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
-
 use super::{
-    decide::{Around, HEARING},
+    decide::Around,
     evidence::Observability,
     observed::{Model, Observed, Split},
     phase::Move,
@@ -13,14 +10,12 @@ use super::{
     shared_breach, sizes, steps,
 };
 use crate::{
-    api::{
-        conditions::{self, PROGRAMMED},
-        v1alpha1::{Duration, OnUnobservable, Outcome, Phase, Rollback, StepStatus},
-    },
+    api::v1alpha1::{Duration, OnUnobservable, Outcome, Phase, Rollback, StepStatus},
     mutant::{Mutant, on},
     route::Effective,
     workload::TroubleKind,
 };
+use jiff::Timestamp;
 
 /// What ends a trial in every phase in which the candidate has weight, most urgent first.
 pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -155,14 +150,7 @@ pub(super) fn waits_for_us(model: &Model, around: &Around<'_>, step: &StepStatus
         return false;
     }
     let needed = steps::replicas(canary, step.index, model.full_size());
-    let taken_over = !matches!(around.effective, Effective::Unaccepted { .. }) || {
-        let told = conditions::get(&split.status.conditions, PROGRAMMED);
-        let heard = |told: &Condition| {
-            let since = MicroTime(told.last_transition_time.0);
-            told.status == "True" || !around.over(&since, HEARING)
-        };
-        split.route.live().is_some() && told.is_some_and(heard)
-    };
+    let taken_over = !matches!(around.effective, Effective::Unaccepted { .. }) || around.just_written();
     taken_over && model.workload(candidate).ready >= needed
 }
 

@@ -17,7 +17,7 @@ use crate::{
         v1alpha1::{BackendStatus, Percent, RevisionShare, TrafficSplitStatus},
     },
     revision::NAME_TAKEN,
-    route::{Effective, Share, TOTAL},
+    route::{Acceptance, Effective, Share, TOTAL},
 };
 
 /// Fills in everything of a `TrafficSplit`'s status that follows from the rest.
@@ -50,21 +50,7 @@ pub fn split(
     let resolved = resolved(split.unresolved.as_ref());
     let programmed = programmed(split, route, effective);
     let blocked = [&accepted, &resolved].into_iter().find(|s| !s.status).cloned();
-    let ready = match (&blocked, live) {
-        (Some(state), None) => State::no(state.reason, state.message.clone()),
-        (None, None) => State::no("NoRoute", programmed.message.clone()),
-        (_, Some(shares)) if shares.is_empty() => {
-            State::no("NoTraffic", "the route is made known; its first weights come once every proxy has it")
-        }
-        (_, Some(_)) if !programmed.status => State::no(programmed.reason, programmed.message.clone()),
-        // Who waits for Ready sends requests at once: the last proxy must have the route by then.
-        (_, Some(_)) if effective.is_settled() || was_ready(split) => {
-            State::yes("Serving", "the route is programmed and serves")
-        }
-        (_, Some(_)) => {
-            State::no("Propagating", "accepted by every parent; the last proxy may not have it yet")
-        }
-    };
+    let ready = ready(split, blocked.as_ref(), &programmed, effective);
     let message = blocked.as_ref().unwrap_or(&ready).message.clone();
     let stalled = blocked.map(|state| State::yes(state.reason, state.message));
     let reconciling =
@@ -79,10 +65,43 @@ pub fn split(
     truncate(&mut status.message, 1024);
 }
 
-fn was_ready(split: &Split) -> bool {
-    split.status.conditions.iter().any(|c| c.type_ == READY && c.status == "True")
+/// Whether requests can be sent. A weight that is on its way changes nothing about that: until the data plane has it, it
+/// applies the one before.
+fn ready(split: &Split, blocked: Option<&State>, programmed: &State, effective: &Effective) -> State {
+    let Some(view) = split.route.live() else {
+        let (reason, message) = blocked.map_or(("NoRoute", &programmed.message), |b| (b.reason, &b.message));
+        return State::no(reason, message.clone());
+    };
+    if view.shares.is_empty() {
+        return State::no(
+            "NoTraffic",
+            "the route is made known; its first weights come once every proxy has it",
+        );
+    }
+    if matches!(view.acceptance, Acceptance::Refused { .. }) {
+        return State::no(programmed.reason, programmed.message.clone());
+    }
+    // Who waits for Ready after a change sends requests at once: the last proxy must have it by then.
+    let is_new = blocked.is_none() && split.status.observed_generation != split.generation;
+    match effective {
+        _ if was_ready(split) => State::yes("Serving", "the route serves"),
+        Effective::Settled { .. } if is_new => State::no("Programming", "the new spec is being written"),
+        Effective::Settled { .. } => State::yes("Serving", "the route serves"),
+        Effective::Waiting { .. } => {
+            State::no("Propagating", "accepted by every parent; the last proxy may not have it yet")
+        }
+        Effective::Unaccepted { .. } => State::no(programmed.reason, programmed.message.clone()),
+    }
 }
 
+/// It was, by this very spec.
+fn was_ready(split: &Split) -> bool {
+    conditions::get(&split.status.conditions, READY)
+        .is_some_and(|c| c.status == "True" && c.observed_generation == Some(split.generation))
+}
+
+/// Whether the data plane has taken the route over. That the last proxy has it, too, needs no status of its own: it is said
+/// from when on.
 fn programmed(split: &Split, route: &[Share], effective: &Effective) -> State {
     match (effective, split.route.live()) {
         (_, None) if route.is_empty() => {
@@ -90,9 +109,13 @@ fn programmed(split: &Split, route: &[Share], effective: &Effective) -> State {
         }
         (_, None) => State::no("Pending", "the route is being written"),
         (Effective::Unaccepted { message }, Some(_)) => State::no("NotAccepted", message.clone()),
-        (Effective::Waiting { .. }, Some(_)) => State::yes("Propagating", "accepted by every parent"),
-        (Effective::Settled { .. }, Some(_)) => {
-            State::yes("Programmed", "accepted by every parent and effective")
+        (Effective::Waiting { until: since } | Effective::Settled { since }, Some(_)) => {
+            // Whole seconds, rounded up.
+            let since = Timestamp::from_second(since.as_second() + 1).unwrap_or(*since);
+            State::yes(
+                "Programmed",
+                format!("accepted by every parent; the last proxy has it from {since} on"),
+            )
         }
     }
 }
@@ -156,45 +179,86 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::route::{Acceptance, RouteView};
+    use crate::route::RouteView;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    #[rstest]
-    #[case::made_known_without_weights(&[], Effective::Settled { since: NOW }, false, "NoTraffic")]
-    #[case::its_first_weights_may_not_be_everywhere(&["a-1"], Effective::Waiting { until: NOW }, false, "Propagating")]
-    #[case::effective(&["a-1"], Effective::Settled { since: NOW }, false, "Serving")]
-    #[case::later_weights_are_on_their_way(&["a-1"], Effective::Waiting { until: NOW }, true, "Serving")]
-    #[case::not_accepted(&["a-1"], Effective::Unaccepted { message: "no".to_owned() }, true, "NotAccepted")]
-    fn ready_means_that_requests_can_be_sent(
-        #[case] shares: &[&str],
-        #[case] effective: Effective,
-        #[case] was_ready: bool,
-        #[case] reason: &str,
-    ) {
+    fn refused() -> Acceptance {
+        let (parent, reason) = ("Gateway infra/public".to_owned(), "NotAllowed".to_owned());
+        Acceptance::Refused { parent, reason, message: String::new() }
+    }
+
+    fn silent() -> Acceptance {
+        Acceptance::Pending { parent: "Gateway infra/public".to_owned() }
+    }
+
+    /// A TrafficSplit of generation 2 whose status is of generation `seen`, with a route that says `shares`.
+    fn observed(shares: &[&str], acceptance: Acceptance, was_ready: bool, seen: i64) -> Split {
         let spec = json!({
             "route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
             "backends": [{"modelDeploymentRef": {"name": "a"}}],
             "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
             "strategy": {"canary": {"steps": [{"weight": "10%", "bake": "5s"}]}}
         });
-        let mut status = TrafficSplitStatus::default();
+        let mut status = TrafficSplitStatus { observed_generation: seen, ..TrafficSplitStatus::default() };
         let before = if was_ready { State::yes("Serving", "") } else { State::no("NoRoute", "") };
-        conditions::set(&mut status.conditions, READY, Some(before), 1, NOW);
+        conditions::set(&mut status.conditions, READY, Some(before), seen, NOW);
         let view = RouteView {
             uid: String::new(),
             generation: 2,
             shares: shares.iter().map(|name| ((*name).to_owned(), TOTAL)).collect(),
             idle: std::collections::BTreeSet::new(),
-            acceptance: Acceptance::Accepted,
+            acceptance,
         };
-        let observed = Split {
-            status: status.clone(),
-            route: Route::Live(view),
-            ..Split::of(serde_json::from_value(spec).unwrap())
-        };
-        split(&observed, &[], &[], &effective, &mut status, NOW);
-        let ready = status.conditions.iter().find(|c| c.type_ == READY).unwrap();
-        assert_eq!((ready.reason.as_str(), ready.status == "True"), (reason, reason == "Serving"));
+        let split = Split::of(serde_json::from_value(spec).unwrap());
+        Split { generation: 2, status, route: Route::Live(view), ..split }
+    }
+
+    fn told(observed: &Split, effective: &Effective) -> TrafficSplitStatus {
+        let mut status = observed.status.clone();
+        split(observed, &[], &[], effective, &mut status, NOW);
+        status
+    }
+
+    fn state(status: &TrafficSplitStatus, kind: &str) -> (String, bool) {
+        let condition = conditions::get(&status.conditions, kind).unwrap();
+        (condition.reason.clone(), condition.status == "True")
+    }
+
+    const SETTLED: Effective = Effective::Settled { since: NOW };
+    const WAITING: Effective = Effective::Waiting { until: NOW };
+
+    fn unaccepted() -> Effective {
+        Effective::Unaccepted { message: "no".to_owned() }
+    }
+
+    #[rstest]
+    #[case::made_known_without_weights(observed(&[], Acceptance::Accepted, false, 2), SETTLED, "NoTraffic")]
+    #[case::its_first_weights_may_not_be_everywhere(
+        observed(&["a-1"], Acceptance::Accepted, false, 2), WAITING, "Propagating")]
+    #[case::its_first_weights_are_not_accepted(observed(&["a-1"], silent(), false, 2), unaccepted(), "NotAccepted")]
+    #[case::effective(observed(&["a-1"], Acceptance::Accepted, false, 2), SETTLED, "Serving")]
+    #[case::later_weights_are_not_yet_accepted(observed(&["a-1"], silent(), true, 2), unaccepted(), "Serving")]
+    #[case::later_weights_are_on_their_way(observed(&["a-1"], Acceptance::Accepted, true, 2), WAITING, "Serving")]
+    #[case::later_weights_are_refused(observed(&["a-1"], refused(), true, 2), unaccepted(), "NotAccepted")]
+    #[case::a_new_spec_is_not_yet_written(observed(&["a-1"], Acceptance::Accepted, true, 1), SETTLED, "Programming")]
+    #[case::a_new_spec_is_not_yet_accepted(observed(&["a-1"], silent(), true, 1), unaccepted(), "NotAccepted")]
+    #[case::a_new_spec_may_not_be_everywhere(
+        observed(&["a-1"], Acceptance::Accepted, true, 1), WAITING, "Propagating")]
+    fn ready_means_that_requests_can_be_sent_as_the_spec_says(
+        #[case] observed: Split,
+        #[case] effective: Effective,
+        #[case] reason: &str,
+    ) {
+        let ready = state(&told(&observed, &effective), READY);
+        assert_eq!(ready, (reason.to_owned(), reason == "Serving"));
+    }
+
+    #[test]
+    fn that_the_last_proxy_has_a_weight_too_is_no_write_of_its_own() {
+        let accepted = observed(&["a-1"], Acceptance::Accepted, true, 2);
+        let waiting = told(&accepted, &WAITING);
+        assert_eq!(state(&waiting, PROGRAMMED), ("Programmed".to_owned(), true));
+        assert_eq!(told(&Split { status: waiting.clone(), ..accepted }, &SETTLED), waiting);
     }
 }

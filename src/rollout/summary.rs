@@ -15,7 +15,7 @@ use crate::{
     },
     mutant::{Mutant, on},
     revision::{MODEL_LABEL, NAME_TAKEN, Refusal},
-    route::Effective,
+    route::{Acceptance, Effective},
 };
 
 /// Fills in everything of a model's status that follows from the rest of it.
@@ -49,7 +49,7 @@ pub fn model(model: &Model, status: &mut ModelDeploymentStatus, around: &Around<
     conditions::set(&mut status.conditions, STALLED, stalled, generation, now);
 }
 
-/// The verdicts, published when a word changes or the numbers are old: not with every block.
+/// The verdicts. Their numbers change with every block: the shell writes them down now and then.
 fn analysis(model: &Model, status: &mut ModelDeploymentStatus) {
     let judged =
         matches!(status.phase, Phase::Progressing | Phase::Paused | Phase::Watching | Phase::RollingBack);
@@ -60,11 +60,7 @@ fn analysis(model: &Model, status: &mut ModelDeploymentStatus) {
         }
         return;
     }
-    let words = |all: &[SloStatus]| all.iter().map(|s| (s.name.clone(), s.verdict)).collect::<Vec<_>>();
-    let moved = model.status.phase != status.phase || model.status.step != status.step;
-    if moved || model.judgement.publish || words(&model.judgement.slos) != words(&status.analysis) {
-        status.analysis.clone_from(&model.judgement.slos);
-    }
+    status.analysis.clone_from(&model.judgement.slos);
     status.verdict = overall(&status.analysis);
 }
 
@@ -273,7 +269,10 @@ fn progress(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>, 
         verdicts(status)
     } else {
         match around.effective {
-            Effective::Unaccepted { message } => format!("; its weight is not effective: {message}"),
+            // With each new weight the gateway is silent for a moment: that is no news.
+            Effective::Unaccepted { message } if is_refused(around) || !around.just_written() => {
+                format!("; its weight is not effective: {message}")
+            }
             _ => format!(
                 "; its weight is not effective yet{}",
                 pods(model, status.candidate_revision.as_deref())
@@ -282,6 +281,12 @@ fn progress(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>, 
     };
     let held = held(around).map(|why| format!("; held: {why}")).unwrap_or_default();
     format!("{candidate} has {} at step {}{state}{held}", step.weight, step.progress)
+}
+
+/// Whether a gateway refuses the route, and is not only silent about it.
+fn is_refused(around: &Around<'_>) -> bool {
+    let view = around.split.and_then(|split| split.route.live());
+    view.is_some_and(|view| matches!(view.acceptance, Acceptance::Refused { .. }))
 }
 
 fn held_weight(status: &ModelDeploymentStatus) -> Percent {
@@ -298,3 +303,7 @@ fn verdicts(status: &ModelDeploymentStatus) -> String {
         .collect();
     if open.is_empty() { String::new() } else { format!("; {}", open.join(", ")) }
 }
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;
