@@ -144,7 +144,10 @@ impl Stage {
             faults_end: scenario.quiet,
             quiet_since: scenario.quiet,
             settle: scenario.settle(),
-            faults: scenario.faults.iter().map(|fault| between(fault.from, fault.until)).collect(),
+            // Nothing that is promised needs a list of pods.
+            faults: (scenario.faults.iter().filter(|fault| fault.what != What::Forbidden("pods")))
+                .map(|fault| between(fault.from, fault.until))
+                .collect(),
             blind: (scenario.answers.iter().map(|fault| between(fault.from, fault.until)))
                 .chain(scenario.stalls.iter().map(|stall| between(stall.from, stall.until)))
                 .collect(),

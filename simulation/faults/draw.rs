@@ -41,10 +41,11 @@ const KINDS: [fn(&mut Rng) -> What; 26] = [
 ];
 
 /// Kinds that were thought of later. They are drawn last, so that whatever else goes wrong in a seed stays what it was.
-const LATER: [fn(&mut Rng) -> What; 3] = [
+const LATER: [fn(&mut Rng) -> What; 4] = [
     |chance| What::AnswerLate(millis(chance, 1, 3000)),
     |chance| What::Denied(written(chance)),
     |chance| What::Unwell(written(chance)),
+    |_| What::Forbidden("pods"),
 ];
 
 /// A kind that the operator writes, by plural.

@@ -31,6 +31,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             vec![moves()],
         ),
         (
+            "where pods could not be listed, a candidate that had lost all of them kept its traffic",
+            (8..20).step_by(2).map(no_pods_listed).collect(),
+        ),
+        (
             "what a webhook denied for a while was refused for good, or held up what it had nothing to do with",
             ["httproutes", "deployments", "services"].into_iter().flat_map(denied).collect(),
         ),
@@ -68,6 +72,14 @@ fn sours(second: u64, spec: &Value) -> Scenario {
         .script
         .push((Duration::from_secs(second), Deed::Merge(split_key("iris"), json!({"spec": spec}))));
     scenario
+}
+
+/// Whoever may not list pods still sees that none is ready.
+fn no_pods_listed(seconds: u64) -> Scenario {
+    let (from, until) = (Duration::ZERO, Duration::from_secs(1000));
+    let what = What::Forbidden("pods");
+    let faults = vec![Fault { id: 1, what, replica: None, from, until, share: 1000 }];
+    Scenario { faults, ..rollout(Version::Crashing(Duration::from_secs(seconds))) }
 }
 
 pub fn moves() -> Scenario {

@@ -33,7 +33,7 @@ impl Controller {
         let conflict = Refusal { condition: ACCEPTED, reason: "Conflict", message };
         let mut found = find(&self.cache(), &self.known, Some(split), models);
         let plans = |found: &Found| {
-            let observed = interpret(found, &self.cx.providers, self.led_since());
+            let observed = interpret(found, &self.known, &self.cx.providers, self.led_since());
             yielding::plan(&observed, conflict.clone(), self.cx.clock.now())
         };
         let mut plan = plans(&found);

@@ -10,7 +10,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// What [`kube::core::DeserializeGuard`] is, and shared: whoever looks at an object takes a reference, not a copy of it.
 #[derive(Clone, Debug)]
@@ -30,15 +30,17 @@ impl<K> Guard<K> {
 
 impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guard<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        // The object takes the texts out of the value: only what a broken one is told by is copied.
-        let metadata = value.get("metadata").cloned();
-        let error = match K::deserialize(value) {
+        // The text first: a good object, and nearly all are, is read from it without a tree of values in between.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let broken = match serde_json::from_str(text.get()) {
             Ok(object) => return Ok(Self::of(object)),
-            Err(error) => error.to_string(),
+            Err(broken) => broken,
         };
-        let metadata = metadata.map(ObjectMeta::deserialize).transpose().map_err(D::Error::custom)?;
-        let metadata = metadata.unwrap_or_default();
+        let value: Value = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+        let metadata = value.get("metadata").map(ObjectMeta::deserialize);
+        let metadata = metadata.transpose().map_err(D::Error::custom)?.unwrap_or_default();
+        // Told without the line and the column of a text that nobody sees.
+        let error = K::deserialize(&value).err().unwrap_or(broken).to_string();
         Ok(Self(Err(InvalidObject { error, metadata })))
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{
         conditions::{self, ACCEPTED},
-        v1alpha1::{ModelDeployment, TrafficSplit},
+        v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     },
     mutant::{Mutant, on},
     revision::{self, INVALID_ROUTE, Identity, Refusal, Snapshot, SnapshotError},
@@ -38,13 +38,46 @@ pub struct Known {
     snapshots: Mutex<BTreeMap<String, Arc<Snapshot>>>,
     /// By uid: the version that says all that we want, and the [`wish`] for that.
     settled: Mutex<BTreeMap<String, (String, u64)>>,
+    /// By a model's uid: what that generation of it asks for, with that runtime (by its uid: it is immutable).
+    fresh: Mutex<BTreeMap<String, Fresh>>,
     /// By a model's uid: the revision that this generation of it asks for.
     identities: Mutex<BTreeMap<String, (i64, Arc<Identity>)>>,
     /// By a `TrafficSplit`'s uid: why the API server would not take the route of this generation, and when it said so.
     refused_routes: Mutex<BTreeMap<String, (i64, Refusal, Instant)>>,
 }
 
+/// What a spec and a runtime give, or why nothing.
+#[derive(Debug)]
+struct Fresh {
+    of: (i64, Option<String>),
+    snapshot: Result<Arc<Snapshot>, Refusal>,
+}
+
 impl Known {
+    /// What a model asks to run, while it is not stored: rendered once for each generation and runtime.
+    ///
+    /// # Errors
+    /// Why it cannot be run.
+    pub fn fresh(
+        &self,
+        model: &ModelDeployment,
+        runtime: Option<&ModelRuntime>,
+    ) -> Result<Arc<Snapshot>, Refusal> {
+        let render = || revision::snapshot(&model.name_any(), &model.spec, runtime).map(Arc::new);
+        let (Some(uid), Some(generation)) = (&model.metadata.uid, model.metadata.generation) else {
+            return render();
+        };
+        let of = (generation, runtime.and_then(ResourceExt::uid));
+        let mut all = lock(&self.fresh);
+        if let Some(known) = all.get(uid).filter(|known| known.of == of) {
+            return known.snapshot.clone();
+        }
+        let snapshot = render();
+        bound(&mut all, SNAPSHOTS);
+        all.insert(uid.clone(), Fresh { of, snapshot: snapshot.clone() });
+        snapshot
+    }
+
     /// The snapshot in a `ControllerRevision`, read at first sight.
     ///
     /// # Errors
@@ -129,20 +162,19 @@ impl Known {
 impl Controller {
     /// The stored snapshot of a revision, or the one that the spec gives at first sight.
     pub(super) fn snapshot(&self, model: &FoundModel, revision: &str) -> Option<Arc<Snapshot>> {
-        let name = model.object.name_any();
-        let fresh = || revision::snapshot(&name, &model.object.spec, model.runtime.as_deref()).ok();
+        let fresh = || self.known.fresh(&model.object, model.runtime.as_deref()).ok();
         let stored = model.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(revision));
         let snapshot = match stored {
             Some(stored) => self.known.snapshot(stored)
                 .inspect_err(|error| tracing::warn!(revision, %error, "a stored snapshot cannot be read: its objects stay as they are"))
                 .ok()?,
-            None => Arc::new(fresh().filter(|fresh| fresh.revision == revision)?),
+            None => fresh().filter(|fresh| fresh.revision == revision)?,
         };
         if on(Mutant::TemplateCopied)
             && model.object.status.as_ref()?.stable_revision.as_deref() == Some(revision)
         {
             let mut copied = Snapshot::clone(&snapshot);
-            copied.pod_template.spec = fresh()?.pod_template.spec;
+            copied.pod_template.spec.clone_from(&fresh()?.pod_template.spec);
             return Some(Arc::new(copied));
         }
         Some(snapshot)
@@ -198,6 +230,26 @@ mod tests {
         assert!(!known.is_settled(&meta("a", "7"), None), "it cannot be told what is wanted");
         known.settle(&ObjectMeta::default(), Some(1));
         assert!(!known.is_settled(&ObjectMeta::default(), Some(1)), "nothing is known of what has no uid");
+    }
+
+    #[test]
+    fn what_is_asked_to_run_is_rendered_once_for_a_generation_and_a_runtime() {
+        let model = |uid: Option<&str>, generation, image: &str| {
+            let container =
+                json!({"name": "x", "image": image, "ports": [{"name": "http", "containerPort": 1}]});
+            let spec = json!({"template": {"spec": {"containers": [container]}}});
+            let mut model = ModelDeployment::new("iris", serde_json::from_value(spec).unwrap());
+            (model.metadata.uid, model.metadata.generation) = (uid.map(str::to_owned), Some(generation));
+            model
+        };
+        let known = Known::default();
+        let first = known.fresh(&model(Some("a"), 1, "one"), None).unwrap();
+        let same = known.fresh(&model(Some("a"), 1, "one"), None).unwrap();
+        assert!(Arc::ptr_eq(&first, &same));
+        let other = |uid, generation, image: &str| known.fresh(&model(uid, generation, image), None).unwrap();
+        assert_ne!(other(Some("a"), 2, "two"), first, "another generation");
+        assert_ne!(other(Some("b"), 1, "two"), first, "another model");
+        assert_ne!(other(None, 1, "two"), other(None, 1, "one"), "what is not stored has no uid");
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,9 +28,13 @@ const HOLDS: Duration = Duration::from_secs(1);
 /// So many looks are remembered.
 const MOST: usize = 256;
 
-/// The last looks at pods, by their Deployment's uid.
+/// The last looks at pods, by their Deployment's uid, and at names, by the uid of the model that wants one: of those that were
+/// free.
 #[derive(Debug, Default)]
-pub(super) struct Looks(Mutex<BTreeMap<String, Look>>);
+pub(super) struct Looks {
+    pods: Mutex<BTreeMap<String, Look>>,
+    names: Mutex<BTreeMap<String, Instant>>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 struct Look {
@@ -43,7 +47,7 @@ struct Look {
 
 impl Looks {
     fn get(&self, of: &Deployment) -> Option<Look> {
-        let looks = lock(&self.0);
+        let looks = lock(&self.pods);
         let last = looks.get(of.metadata.uid.as_ref()?)?;
         let holds = of.metadata.resource_version.as_ref() == Some(&last.version) && last.at.elapsed() < HOLDS;
         holds.then(|| last.clone())
@@ -51,7 +55,7 @@ impl Looks {
 
     fn note(&self, of: &Deployment, trouble: Option<Trouble>) {
         let (Some(uid), Some(version)) = (of.uid(), of.resource_version()) else { return };
-        let mut looks = lock(&self.0);
+        let mut looks = lock(&self.pods);
         bound(&mut looks, MOST);
         looks.insert(uid, Look { version, at: Instant::now(), trouble });
     }
@@ -78,12 +82,7 @@ impl Controller {
             });
             let name = model.object.name_any();
             if starting && !model.services.iter().any(|s| s.name_any() == name) {
-                let namespace = model.object.namespace().unwrap_or_default();
-                let uid = model.object.uid().unwrap_or_default();
-                let taken = self.is_foreign::<Service>(&namespace, &name, &uid).await;
-                // It is looked at once more before that Service is made.
-                model.name_taken =
-                    taken.inspect_err(|error| tracing::warn!(%error, "it goes on")).unwrap_or(false);
+                model.name_taken = self.is_taken(model).await;
             }
             model.unfit = self.vet(model).await;
             let watched = watched.and_then(|revision| {
@@ -98,6 +97,23 @@ impl Controller {
         let news =
             |model: &FoundModel| model.name_taken || model.unfit.is_some() || !model.trouble.is_empty();
         found.unfit != before || found.models.iter().any(news)
+    }
+
+    /// Whether somebody else has the name of a model's stable Service. It is looked at once more before that is made.
+    async fn is_taken(&self, model: &FoundModel) -> bool {
+        let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
+        let uid = model.object.uid().unwrap_or_default();
+        if lock(&self.looks.names).get(&uid).is_some_and(|at| at.elapsed() < HOLDS) {
+            return false;
+        }
+        let taken = self.is_foreign::<Service>(&namespace, &name, &uid).await;
+        let taken = taken.inspect_err(|error| tracing::warn!(%error, "it goes on")).unwrap_or(false);
+        if !taken {
+            let mut names = lock(&self.looks.names);
+            bound(&mut names, MOST);
+            names.insert(uid, Instant::now());
+        }
+        taken
     }
 
     /// What is wrong with pods of a Deployment that are not all ready. Where nobody can say, nothing is known; somebody who

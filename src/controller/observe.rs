@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     prometheus::provider::Provider,
-    revision::{self, Identity, MODEL_LABEL, REVISION_LABEL, Refusal, VERSION_LABEL},
+    revision::{Identity, MODEL_LABEL, REVISION_LABEL, Refusal, VERSION_LABEL},
     rollout::{
         evidence::Judgement,
         leftover::Leftover,
@@ -223,11 +223,16 @@ pub fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
 }
 
 /// What was found, as a plan of a replica sees it that leads since `led_since`. The verdicts come later.
-pub fn interpret(found: &Found, providers: &BTreeMap<String, Source>, led_since: Timestamp) -> Observed {
+pub fn interpret(
+    found: &Found,
+    known: &Known,
+    providers: &BTreeMap<String, Source>,
+    led_since: Timestamp,
+) -> Observed {
     Observed {
         led_since,
         split: found.split.as_ref().map(|split| interpret_split(split, found, providers)),
-        models: found.models.iter().map(|model| interpret_model(model, &found.elsewhere)).collect(),
+        models: found.models.iter().map(|model| interpret_model(model, known, &found.elsewhere)).collect(),
     }
 }
 
@@ -277,13 +282,13 @@ fn leftovers(left: &Left, elsewhere: &BTreeSet<String>) -> Vec<Leftover> {
     names.into_iter().map(of).collect()
 }
 
-fn interpret_model(found: &FoundModel, elsewhere: &BTreeSet<String>) -> Model {
+fn interpret_model(found: &FoundModel, known: &Known, elsewhere: &BTreeSet<String>) -> Model {
     let object = &found.object;
     let name = object.name_any();
     let status = object.status.clone().unwrap_or_default();
     Model {
         generation: object.metadata.generation.unwrap_or(0),
-        latest: latest(&name, found),
+        latest: latest(known, found),
         workloads: workloads(found),
         elsewhere: elsewhere.clone(),
         service: service(&name, found),
@@ -296,13 +301,13 @@ fn interpret_model(found: &FoundModel, elsewhere: &BTreeSet<String>) -> Model {
 }
 
 /// The revision that the spec asks for. One whose snapshot is stored needs nothing else, not even its runtime.
-fn latest(name: &str, found: &FoundModel) -> Result<Latest, Refusal> {
+fn latest(known: &Known, found: &FoundModel) -> Result<Latest, Refusal> {
     let spec = &found.object.spec;
     let latest = Latest { revision: found.identity.name.clone(), version: spec.version().to_owned() };
     if found.revisions.iter().any(|r| r.name_any() == latest.revision) {
         return Ok(latest);
     }
-    revision::snapshot(name, spec, found.runtime.as_deref())?;
+    known.fresh(&found.object, found.runtime.as_deref())?;
     found.unfit.clone().map_or(Ok(latest), Err)
 }
 
@@ -348,6 +353,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{super::guard::Guard, *};
+    use crate::revision;
 
     fn meta(name: &str, model: &str, owners: &[(&str, &str, bool)]) -> Value {
         let owner = |(kind, uid, controller): &(&str, &str, bool)| {

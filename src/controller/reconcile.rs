@@ -228,7 +228,7 @@ impl Controller {
         let mut read = tokio::time::Instant::now();
         let provider =
             split.and_then(|s| self.cx.providers.get(&s.spec.analysis.provider)).map(|s| &s.provider);
-        let mut observed = interpret(&found, &self.cx.providers, self.led_since());
+        let mut observed = interpret(&found, &self.known, &self.cx.providers, self.led_since());
         let now = self.cx.clock.now();
         let answered = self.judge(&mut observed, models, provider, now);
         let urgent = retreat::is_urgent(&observed);
@@ -262,7 +262,7 @@ impl Controller {
 
     /// What was found now, with the verdicts from before.
     fn interpret_again(&self, found: &Found, before: &Observed) -> Observed {
-        let mut observed = interpret(found, &self.cx.providers, self.led_since());
+        let mut observed = interpret(found, &self.known, &self.cx.providers, self.led_since());
         for (model, seen) in observed.models.iter_mut().zip(&before.models) {
             if model.name == seen.name {
                 model.judgement = seen.judgement.clone();

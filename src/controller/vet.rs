@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::conditions::{ACCEPTED, truncate},
-    revision::{self, INVALID_ROUTE, NAME_TAKEN, Refusal, Snapshot},
+    revision::{INVALID_ROUTE, NAME_TAKEN, Refusal, Snapshot},
     route::{self, HTTPRoute, Share},
     workload::{self, Owner},
 };
@@ -107,7 +107,7 @@ impl Controller {
             Some(known) => return known.err(),
             None => {}
         }
-        let snapshot = revision::snapshot(&owner.name, &model.object.spec, model.runtime.as_deref()).ok()?;
+        let snapshot = self.known.fresh(&model.object, model.runtime.as_deref()).ok()?;
         let answer = match self.try_out(&owner, &snapshot).await {
             Ok(()) => Ok(()),
             Err(error) if error.status().is_some_and(is_final) => Err(refused_pods(&said(&error))),

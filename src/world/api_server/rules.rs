@@ -66,8 +66,8 @@ impl Rule {
 /// What rules are asked with.
 pub(super) struct Rules {
     context: Context<'static>,
-    /// Where, and of what they look at there, all rules are known to hold: a route is written many times, and what its rules
-    /// ask about is the same each time.
+    /// Where, and of what they look at there (and compare it with), all rules that are asked are known to hold: an object is
+    /// written many times, and what its rules ask about is the same each time.
     held: RefCell<BTreeSet<(usize, String)>>,
 }
 
@@ -145,12 +145,13 @@ impl Rules {
         }
         let named: Vec<&Named> = rules.iter().map(|rule| &rule.named).collect();
         let compare = rules.iter().any(|rule| rule.compares);
-        let seen = (!compare).then(|| {
-            let mut told = String::new();
-            tell(value, schema, &named, &mut told);
-            (std::ptr::from_ref(schema).addr(), told)
-        });
-        if seen.as_ref().is_some_and(|seen| self.held.borrow().contains(seen)) {
+        let mut told = String::new();
+        for seen in [Some(value), old.filter(|_| compare)] {
+            seen.inspect(|seen| tell(seen, schema, &named, &mut told));
+            told.push(if unchanged { '=' } else { ';' });
+        }
+        let seen = (std::ptr::from_ref(schema).addr(), told);
+        if self.held.borrow().contains(&seen) {
             return;
         }
         let before = causes.len();
@@ -177,7 +178,7 @@ impl Rules {
             causes.push(Cause::new(rule.reason, field, worded(rule.reason, value, &why)));
         }
         if causes.len() == before {
-            self.held.borrow_mut().extend(seen);
+            self.held.borrow_mut().insert(seen);
         }
     }
 }
