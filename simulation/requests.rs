@@ -1,8 +1,13 @@
 //! Requests as the checker reads them: which object a path is about, and what guards its body.
 
+use std::{borrow::Cow, fmt};
+
 use http::Method;
 use seatrial::world::history::{Change, Key};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use crate::checker::Request;
 
@@ -30,13 +35,34 @@ pub fn kind_of(path: &str) -> Option<&'static str> {
     path.split('/').find_map(|part| KINDS.iter().find(|(plural, _)| *plural == part)).map(|(_, kind)| *kind)
 }
 
-/// What is parsed of a body; the rest is skipped.
-#[derive(Default, Deserialize)]
-struct Guards {
-    #[serde(default)]
-    metadata: Meta,
-    #[serde(default)]
-    preconditions: Meta,
+/// What a body is guarded by: its metadata, or the preconditions of a deletion. Reading ends there; what comes after it is most
+/// of the body.
+fn guards(body: &[u8]) -> Meta {
+    let mut found = Meta::default();
+    // It ends in the middle: an error that nobody is told.
+    let _ = serde_json::Deserializer::from_slice(body).deserialize_map(Search(&mut found));
+    found
+}
+
+struct Search<'a>(&'a mut Meta);
+
+impl<'de> Visitor<'de> for Search<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of Kubernetes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            if matches!(&*name, "metadata" | "preconditions") {
+                *self.0 = map.next_value()?;
+                break;
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -56,10 +82,9 @@ pub fn read(who: &str, method: &Method, path: &str, body: &[u8]) -> Request {
     let parts: Vec<&str> = plain.split('/').filter(|part| !part.is_empty()).collect();
     let namespace = parts.iter().position(|p| *p == "namespaces").and_then(|at| parts.get(at + 1));
     let plural = parts.iter().position(|part| KINDS.iter().any(|(plural, _)| plural == part));
-    let guards: Guards =
-        if body.is_empty() { Guards::default() } else { serde_json::from_slice(body).unwrap_or_default() };
+    let guards = guards(body);
     let name = plural.and_then(|at| parts.get(at + 1)).map(ToString::to_string);
-    let name = name.or(guards.metadata.name).unwrap_or_default();
+    let name = name.or(guards.name).unwrap_or_default();
     let key = kind_of(plain).map(|kind| Key::new(kind, namespace.copied().unwrap_or_default(), &name));
     Request {
         who: who.to_owned(),
@@ -67,8 +92,8 @@ pub fn read(who: &str, method: &Method, path: &str, body: &[u8]) -> Request {
         key,
         subresource: plural.and_then(|at| parts.get(at + 2)).map(ToString::to_string),
         dry_run: query.contains("dryRun"),
-        uid: guards.metadata.uid.or(guards.preconditions.uid),
-        resource_version: guards.metadata.resource_version.or(guards.preconditions.resource_version),
+        uid: guards.uid,
+        resource_version: guards.resource_version,
         ..Request::default()
     }
 }

@@ -23,11 +23,11 @@ pub(super) enum Step {
 pub(super) struct Set(BTreeMap<Step, Node>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Node {
+pub(super) struct Node {
     /// The field itself is in the set.
-    member: bool,
+    pub member: bool,
     /// Fields below it.
-    below: Set,
+    pub below: Set,
 }
 
 impl Node {
@@ -46,6 +46,13 @@ impl Set {
             [] => {}
             [last] => self.0.entry(last.clone()).or_default().member = true,
             [first, rest @ ..] => self.0.entry(first.clone()).or_default().below.insert(rest),
+        }
+    }
+
+    /// Puts in what is said of a field, if anything is.
+    pub fn put(&mut self, step: Step, node: Node) {
+        if !node.is_empty() {
+            self.0.insert(step, node);
         }
     }
 

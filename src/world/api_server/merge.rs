@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    fields::{Set, Step, step_of},
+    fields::{Node, Set, Step, step_of},
     schema::{Schema, Shape},
 };
 
@@ -61,44 +61,36 @@ fn indexed<'a>(schema: &Schema, entries: &'a [Value]) -> Vec<(Step, Vec<&'a Valu
 
 /// Every leaf and every item that a value mentions.
 pub(super) fn mentioned(schema: &Schema, value: &Value) -> Set {
-    let mut set = Set::default();
-    mention(schema, value, &mut vec![], &mut set);
-    set
+    mention(schema, value).below
 }
 
-fn mention(schema: &Schema, value: &Value, path: &mut Vec<Step>, set: &mut Set) {
+fn mention(schema: &Schema, value: &Value) -> Node {
+    let mut node = Node::default();
     match parts(schema, value) {
         Parts::Leaf => {
             // A null where a map or a list could stand is nothing; its parent says whether it is mentioned.
-            if !(value.is_null()
+            node.member = !(value.is_null()
                 && matches!(schema.shape, Shape::Object { .. } | Shape::List { .. })
-                && !schema.is_atomic())
-            {
-                set.insert(path);
-            }
+                && !schema.is_atomic());
         }
         Parts::Fields(members) => {
             for (name, member) in members {
                 let (inner, declared) = schema.field(name);
-                path.push(Step::Field(name.clone()));
-                mention(inner, member, path, set);
-                if !declared || member.is_null() || member.as_object().is_some_and(Map::is_empty) {
-                    set.insert(path);
-                }
-                path.pop();
+                let mut below = mention(inner, member);
+                below.member |=
+                    !declared || member.is_null() || member.as_object().is_some_and(Map::is_empty);
+                node.below.put(Step::Field(name.clone()), below);
             }
         }
         Parts::Entries(entries) => {
             for (step, same) in indexed(schema, entries) {
-                path.push(step);
-                if let [entry] = same[..] {
-                    mention(schema.items(), entry, path, set);
-                }
-                set.insert(path);
-                path.pop();
+                let below =
+                    if let [entry] = same[..] { mention(schema.items(), entry) } else { Node::default() };
+                node.below.put(step, Node { member: true, ..below });
             }
         }
     }
+    node
 }
 
 /// How `new` differs from `old`.
