@@ -160,6 +160,10 @@ mutants! {
     EditRaises,
     /// A pause goes on rising to its step.
     PauseRaises,
+    /// Where pods cannot be listed, a reconcile does not go on.
+    PodListNeeded,
+    /// Every sentence and number is written at once.
+    WordsUnpaced,
 }
 
 /// Whether this fault is switched on: never, in what is shipped.

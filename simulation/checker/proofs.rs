@@ -645,6 +645,19 @@ proofs! {
 }
 
 #[test]
+fn a_status_that_is_written_for_every_sentence_is_seen() {
+    for (seconds, too_often) in [(1, true), (4, false)] {
+        let mut story = served();
+        for number in 0..6 {
+            story.wait(seconds);
+            story.status(|s| s["message"] = json!(number.to_string()));
+        }
+        let found = check(&story.input).violations.iter().any(|v| v.invariant == Invariant::S23);
+        assert_eq!(found, too_often, "one in {seconds} s");
+    }
+}
+
+#[test]
 fn a_request_that_fails_at_a_revision_without_pods_is_seen() {
     for (ready, invariant) in [(false, Invariant::S2), (true, Invariant::S16)] {
         let mut story = served();

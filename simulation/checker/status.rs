@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use seatrial::{api::v1alpha1::Phase, world::history::Change};
+use seatrial::{api::v1alpha1::Phase, rollout::news::is_news, world::history::Change};
 
 use super::{
     findings::Findings,
-    tracks::{text, within},
+    tracks::{Model, Step, text, within},
     trial::turns,
     world::World,
 };
@@ -106,8 +106,20 @@ fn within_a_second(condition: &Condition, change: &Change) -> bool {
 }
 
 /// S23 (after every revision). A status has at most 32 KiB, 10 rollouts, 20 rejections, 40 revisions, and messages of at most
-/// 1024 bytes.
+/// 1024 bytes; what is no news in it is written three times at once, then every ten seconds.
 pub fn s23_status_bounded(world: &World<'_>, out: &mut Findings) {
+    for (key, track) in &world.models {
+        let small: Vec<_> = track.steps().filter(|s| s.ours).filter_map(|s| no_news(&s)).collect();
+        for four in small.windows(4) {
+            let ((first, epoch), (last, of_last)) = (four[0], four[3]);
+            let long = last.at.saturating_sub(first.at) >= Duration::from_millis(9900);
+            // A new leader begins anew; what was held up on its way comes with the next.
+            let comparable = epoch == of_last && world.calm(first.at, last.at);
+            out.expect(long || !comparable, last, || {
+                format!("{} was written four times since {:?} for what is no news", key.name, first.at)
+            });
+        }
+    }
     for change in world.input.changes.iter().filter(|c| world.ours(c)) {
         if !matches!(change.key.kind.as_str(), "ModelDeployment" | "TrafficSplit") {
             continue;
@@ -133,6 +145,13 @@ pub fn s23_status_bounded(world: &World<'_>, out: &mut Findings) {
             format!("a message of {} has {message} bytes", change.key.name)
         });
     }
+}
+
+/// A write of a status that is no news, and its writer's tenure.
+fn no_news<'a>(step: &Step<'_, 'a, Model>) -> Option<(&'a Change, Option<i64>)> {
+    let (before, after) = (step.before?, step.after?);
+    let small = before.uid == after.uid && !is_news(&before.status, &after.status);
+    small.then_some((step.change, after.status.writer_epoch))
 }
 
 /// About the bytes of a value as JSON, without writing it out.

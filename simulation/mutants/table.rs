@@ -5,9 +5,9 @@ use seatrial::mutant::Mutant::{self, *};
 
 use super::worlds::{
     aborted_over_nothing, asked, bad_and_paused, bad_and_promoted, broken_stable, child_deleted, edited,
-    evicted, few_requests, foreign, lagging, moved, never_ready, newer, newer_while_watching, partition,
-    paused_early, refused, route_refused, scaled, slow_gateway, soon_over, split_deleted, unapproved,
-    unmeasured,
+    evicted, few_requests, flapping, foreign, lagging, moved, never_ready, newer, newer_while_watching,
+    no_pods_listed, partition, paused_early, refused, route_refused, scaled, slow_gateway, soon_over,
+    split_deleted, unapproved, unmeasured,
 };
 #[expect(clippy::enum_glob_use, reason = "the table below is read by people: a line a mutant")]
 use crate::checker::Invariant::{self, *};
@@ -109,4 +109,6 @@ pub const KNOWN: &[Known] = &[
     hinted(ApprovalIgnored, "flagger-1801", &[S9], unapproved),
     hinted(EditRaises, "flagger-30", &[S7, S8, S9], edited),
     hinted(PauseRaises, "3850", &[S7], paused_early),
+    hinted(PodListNeeded, "flagger-1801 (as a permission)", &[L13], no_pods_listed),
+    hinted(WordsUnpaced, "plugin-230 231", &[S23], flapping),
 ];

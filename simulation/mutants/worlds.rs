@@ -191,6 +191,19 @@ pub fn moved(scenario: &mut Scenario) {
     *scenario = Scenario { seed: scenario.seed, ..refused::moves() };
 }
 
+pub fn no_pods_listed(scenario: &mut Scenario) {
+    *scenario = Scenario { seed: scenario.seed, ..refused::no_pods_listed(8 + scenario.seed % 12) };
+}
+
+/// Pods of what serves come and go.
+pub fn flapping(scenario: &mut Scenario) {
+    plain(scenario);
+    scenario.script.retain(|(_, deed)| matches!(deed, Deed::Create(_)));
+    scenario.versions.values_mut().for_each(|version| *version = Version::Flapping);
+    scenario.models.iter_mut().for_each(|model| model.replicas = 3);
+    scenario.rewrite();
+}
+
 pub fn never_ready(scenario: &mut Scenario) {
     plain(scenario);
     roll(scenario, 30, Version::NeverReady);

@@ -75,7 +75,7 @@ fn sours(second: u64, spec: &Value) -> Scenario {
 }
 
 /// Whoever may not list pods still sees that none is ready.
-fn no_pods_listed(seconds: u64) -> Scenario {
+pub fn no_pods_listed(seconds: u64) -> Scenario {
     let (from, until) = (Duration::ZERO, Duration::from_secs(1000));
     let what = What::Forbidden("pods");
     let faults = vec![Fault { id: 1, what, replica: None, from, until, share: 1000 }];

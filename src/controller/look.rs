@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::Phase,
+    mutant::{Mutant, on},
     revision::REVISION_LABEL,
     workload::{self, Trouble},
 };
@@ -136,6 +137,7 @@ impl Controller {
                 self.looks.note(deployment, trouble.clone());
                 trouble
             }
+            Err(_) if on(Mutant::PodListNeeded) => std::future::pending().await,
             Err(error) => {
                 tracing::warn!(%namespace, revision = deployment.name_any(), %error, "cannot list its pods: it goes on without");
                 self.queue.add(Unit::Model((namespace, model.object.name_any())), Instant::now() + AGAIN);

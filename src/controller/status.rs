@@ -49,7 +49,7 @@ impl Controller {
         }
         let namespace = model.object.namespace().unwrap_or_default();
         let before = model.object.status.as_ref();
-        if before.is_some_and(|before| !is_news(before, status)) {
+        if before.is_some_and(|before| !is_news(before, status)) && !on(Mutant::WordsUnpaced) {
             let uid = model.object.uid().unwrap_or_default();
             if let Err(later) = self.pace.take(&uid, Instant::now()) {
                 self.queue.add(Unit::Model((namespace, name.to_owned())), later);
