@@ -111,10 +111,10 @@ pub fn s23_status_bounded(world: &World<'_>, out: &mut Findings) {
     for (key, track) in &world.models {
         let small: Vec<_> = track.steps().filter(|s| s.ours).filter_map(|s| no_news(&s)).collect();
         for four in small.windows(4) {
-            let ((first, epoch), (last, of_last)) = (four[0], four[3]);
+            let ((first, of_first), (last, of_last)) = (four[0], four[3]);
             let long = last.at.saturating_sub(first.at) >= Duration::from_millis(9900);
-            // A new leader begins anew; what was held up on its way comes with the next.
-            let comparable = epoch == of_last && world.calm(first.at, last.at);
+            // A new leader begins anew, and so does a model; what was held up on its way comes with the next.
+            let comparable = of_first == of_last && world.calm(first.at, last.at);
             out.expect(long || !comparable, last, || {
                 format!("{} was written four times since {:?} for what is no news", key.name, first.at)
             });
@@ -147,11 +147,11 @@ pub fn s23_status_bounded(world: &World<'_>, out: &mut Findings) {
     }
 }
 
-/// A write of a status that is no news, and its writer's tenure.
-fn no_news<'a>(step: &Step<'_, 'a, Model>) -> Option<(&'a Change, Option<i64>)> {
+/// A write of a status that is no news; of which object, and in whose tenure.
+fn no_news<'t, 'a>(step: &Step<'t, 'a, Model>) -> Option<(&'a Change, (&'t str, Option<i64>))> {
     let (before, after) = (step.before?, step.after?);
     let small = before.uid == after.uid && !is_news(&before.status, &after.status);
-    small.then_some((step.change, after.status.writer_epoch))
+    small.then_some((step.change, (after.uid.as_str(), after.status.writer_epoch)))
 }
 
 /// About the bytes of a value as JSON, without writing it out.
