@@ -60,7 +60,7 @@ pub const KNOWN: &[Known] = &[
     known(ImplicitOne, "kserve-3768 1854", &[S20, S4, L1]),
     hinted(AutoscalerIgnored, "flagger-1526 kserve-2269", &[L1], scaled),
     known(RouteBeforeRecord, "flagger-1552 1429", &[S8, S12]),
-    hinted(NoLiveRead, "4221 kserve-5088 sieve", &[S2, S15, S16, S30], lagging),
+    hinted(NoLiveRead, "4221 kserve-5088 sieve", &[S2, S5, S15, S16, S30], lagging),
     known(UnguardedRoute, "flagger-1634 3559", &[S17]),
     known(UnguardedScale, "3216", &[S17]),
     known(UnguardedDelete, "flagger-853 243 sieve", &[S17]),
@@ -109,6 +109,6 @@ pub const KNOWN: &[Known] = &[
     hinted(ApprovalIgnored, "flagger-1801", &[S9], unapproved),
     hinted(EditRaises, "flagger-30", &[S7, S8, S9], edited),
     hinted(PauseRaises, "3850", &[S7], paused_early),
-    hinted(PodListNeeded, "flagger-1801 (as a permission)", &[L13], no_pods_listed),
+    hinted(PodListNeeded, "flagger-1801 (as a permission)", &[L13, L5, L1], no_pods_listed),
     hinted(WordsUnpaced, "plugin-230 231", &[S23], flapping),
 ];

@@ -108,7 +108,9 @@ impl Controller {
             return false;
         }
         let taken = self.is_foreign::<Service>(&namespace, &name, &uid).await;
-        let taken = taken.inspect_err(|error| tracing::warn!(%error, "it goes on")).unwrap_or(false);
+        let taken = taken
+            .inspect_err(|error| tracing::warn!(%error, "cannot tell whether its name is free: it goes on"))
+            .unwrap_or(false);
         if !taken {
             let mut names = lock(&self.looks.names);
             bound(&mut names, MOST);
@@ -117,8 +119,8 @@ impl Controller {
         taken
     }
 
-    /// What is wrong with pods of a Deployment that are not all ready. Where nobody can say, nothing is known; somebody who
-    /// may not list pods (a Role was edited) can still take a candidate without pods off its route.
+    /// What is wrong with pods of a Deployment that are not all ready. Where nobody can say, nothing is known: an operator that
+    /// may not list pods (a Role was edited) still takes a candidate without pods off its route.
     async fn look_at_pods(&self, model: &FoundModel, deployment: &Deployment) -> Option<Trouble> {
         let health = workload::health(deployment);
         if health.ready >= health.desired || !health.observed {
