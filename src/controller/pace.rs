@@ -1,13 +1,10 @@
 //! How often a status is written for what is no news: a few times at once, then every ten seconds.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use tokio::time::{Duration, Instant};
 
-use super::known::bound;
+use super::known::{bound, lock};
 
 /// So many writes may come at once: what happens in the life of a healthy rollout.
 const BURST: u32 = 3;
@@ -26,7 +23,7 @@ impl Pace {
     /// # Errors
     /// It is too early: from when on it is not.
     pub fn take(&self, uid: &str, now: Instant) -> Result<(), Instant> {
-        let mut full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full = lock(&self.0);
         // When as much as may come at once may come again.
         let at = full.get(uid).map_or(now, |at| (*at).max(now));
         let earliest = at.checked_sub(EVERY * (BURST - 1)).unwrap_or(now);

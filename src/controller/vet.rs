@@ -18,7 +18,7 @@ use super::{
     reconcile::Controller,
 };
 use crate::{
-    api::conditions::{ACCEPTED, truncate},
+    api::conditions::truncate,
     revision::{INVALID_ROUTE, NAME_TAKEN, Refusal, Snapshot},
     route::{self, HTTPRoute, Share},
     workload::{self, Owner},
@@ -50,7 +50,7 @@ pub(super) fn refused_route(error: &Error) -> Option<Refusal> {
         ["denied the request", "ValidatingAdmissionPolicy"].iter().any(|word| status.message.contains(word));
     (is_final(status) || denied).then(|| {
         let message = format!("spec.route: the API server refuses this HTTPRoute: {}", said(error));
-        Refusal { condition: ACCEPTED, reason: INVALID_ROUTE, message }
+        Refusal::spec(INVALID_ROUTE, message)
     })
 }
 
@@ -61,12 +61,7 @@ fn said(error: &Error) -> String {
 }
 
 fn refused_pods(said: &str) -> Refusal {
-    let message = format!("spec.template: the API server refuses these pods: {said}");
-    Refusal { condition: ACCEPTED, reason: "InvalidTemplate", message }
-}
-
-fn not_tried_out(message: String) -> Refusal {
-    Refusal { condition: ACCEPTED, reason: NOT_TRIED_OUT, message }
+    Refusal::spec("InvalidTemplate", format!("spec.template: the API server refuses these pods: {said}"))
 }
 
 /// By uid: what is made anew under the same name is asked about anew.
@@ -85,7 +80,7 @@ impl Controller {
     pub fn vetted(&self, model: &FoundModel) -> Option<Refusal> {
         let nobody_asked = || {
             let why = "a rollback comes first: then the API server is asked whether it takes these pods";
-            Err(not_tried_out(why.to_owned()))
+            Err(Refusal::spec(NOT_TRIED_OUT, why))
         };
         self.answered(model).unwrap_or_else(nobody_asked).err()
     }
@@ -119,9 +114,10 @@ impl Controller {
                 return Some(if denied {
                     refused_pods(&said)
                 } else {
-                    not_tried_out(format!(
-                        "the API server cannot say yet whether it takes these pods: {said}"
-                    ))
+                    Refusal::spec(
+                        NOT_TRIED_OUT,
+                        format!("the API server cannot say yet whether it takes these pods: {said}"),
+                    )
                 });
             }
         };
@@ -172,8 +168,7 @@ impl Controller {
     /// A name of a child is taken: the revision cannot run until that object goes, which is looked at now and then.
     pub(super) fn refuse(&self, owner: &Owner, revision: &str, kind: &str) {
         let message = format!("a {kind} {revision} exists that is not ours: delete or rename it");
-        let refusal = Refusal { condition: ACCEPTED, reason: NAME_TAKEN, message };
-        self.remember((owner.uid.clone(), revision.to_owned()), Err(refusal));
+        self.remember((owner.uid.clone(), revision.to_owned()), Err(Refusal::spec(NAME_TAKEN, message)));
     }
 
     fn remember(&self, key: Key, answer: Result<(), Refusal>) {

@@ -40,7 +40,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn spec(reason: &'static str, message: impl Into<String>) -> Self {
+    /// The spec itself is wrong, or is not taken.
+    pub(crate) fn spec(reason: &'static str, message: impl Into<String>) -> Self {
         Self { condition: ACCEPTED, reason, message: message.into() }
     }
 

@@ -77,6 +77,38 @@ impl Split {
             propagation: Duration::from_secs(2),
         }
     }
+
+    /// As [`Self::of`], for model `iris`, with one step at 10 % and one SLO.
+    pub(super) fn of_iris() -> Self {
+        let spec = serde_json::json!({
+            "route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
+            "backends": [{"modelDeploymentRef": {"name": "iris"}}],
+            "strategy": {"canary": {"steps": [{"weight": "10%", "bake": "5m"}]}},
+            "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
+        });
+        Self::of(serde_json::from_value(spec).unwrap())
+    }
+}
+
+#[cfg(test)]
+impl Model {
+    /// Model `iris` of two pods, whose spec asks for revision `b` while `a` serves, with this status, for tests.
+    pub(super) fn of_iris(status: serde_json::Value) -> Self {
+        let spec = serde_json::json!(
+            {"model": {"version": "2", "uri": "pvc://m/2"}, "runtimeRef": {"name": "r"}, "replicas": 2});
+        Self {
+            name: "iris".to_owned(),
+            generation: 1,
+            spec: serde_json::from_value(spec).unwrap(),
+            latest: Ok(Latest { revision: "b".to_owned(), version: "2".to_owned() }),
+            workloads: BTreeMap::new(),
+            service: StableService::On("a".to_owned()),
+            requests: vec![],
+            elsewhere: BTreeSet::new(),
+            judgement: Judgement::default(),
+            status: serde_json::from_value(status).unwrap(),
+        }
+    }
 }
 
 /// The generated route as it was read.

@@ -1,5 +1,7 @@
 //! What takes a candidate out, in whatever phase it is, and when that is over.
 
+use jiff::Timestamp;
+
 use super::{
     decide::Around,
     evidence::Observability,
@@ -15,7 +17,6 @@ use crate::{
     route::Effective,
     workload::TroubleKind,
 };
-use jiff::Timestamp;
 
 /// What ends a trial in every phase in which the candidate has weight, most urgent first.
 pub(super) fn trial(model: &Model, around: &Around<'_>) -> Option<Move> {

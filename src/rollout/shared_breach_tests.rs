@@ -1,16 +1,12 @@
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::v1alpha1::ModelDeploymentStatus,
     rollout::{
         apply,
         evidence::{Judgement, Observability, ProvenBreach},
-        observed::{Latest, StableService},
     },
     route::Effective,
 };
@@ -24,14 +20,9 @@ fn ago(seconds: i64) -> Value {
 }
 
 fn split(analysis: &Value) -> Split {
-    let spec = json!({
-        "route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
-        "backends": [{"modelDeploymentRef": {"name": "iris"}}],
-        "strategy": {"canary": {"steps": [{"weight": "10%", "bake": "5m"}]}},
-        "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
-        "analysis": analysis,
-    });
-    Split::of(serde_json::from_value(spec).unwrap())
+    let mut split = Split::of_iris();
+    split.spec.analysis = serde_json::from_value(analysis.clone()).unwrap();
+    split
 }
 
 /// A model with a candidate at 10 %, whose breach is shared (or not), as the status has it since so many seconds.
@@ -44,26 +35,12 @@ fn model(phase: &str, shared: bool, since: Option<i64>) -> Model {
     if let Some(since) = since {
         status["step"]["sharedSince"] = ago(since);
     }
-    let status: ModelDeploymentStatus = serde_json::from_value(status).unwrap();
     let judgement = Judgement {
         shared: shared.then(|| "availability".to_owned()),
         observability: Observability::Yes,
         ..Judgement::default()
     };
-    let spec =
-        json!({"model": {"version": "2", "uri": "pvc://m/2"}, "runtimeRef": {"name": "r"}, "replicas": 2});
-    Model {
-        name: "iris".to_owned(),
-        generation: 1,
-        spec: serde_json::from_value(spec).unwrap(),
-        latest: Ok(Latest { revision: "b".to_owned(), version: "2".to_owned() }),
-        workloads: BTreeMap::new(),
-        service: StableService::On("a".to_owned()),
-        requests: vec![],
-        elsewhere: std::collections::BTreeSet::new(),
-        judgement,
-        status,
-    }
+    Model { judgement, ..Model::of_iris(status) }
 }
 
 fn decided(model: &Model, analysis: &Value) -> Option<Move> {

@@ -17,7 +17,7 @@ use crate::{
         v1alpha1::{BackendStatus, Percent, RevisionShare, TrafficSplitStatus},
     },
     revision::NAME_TAKEN,
-    route::{Acceptance, Effective, Share, TOTAL},
+    route::{Effective, Share, TOTAL},
 };
 
 /// Fills in everything of a `TrafficSplit`'s status that follows from the rest.
@@ -78,7 +78,7 @@ fn ready(split: &Split, blocked: Option<&State>, programmed: &State, effective: 
             "the route is made known; its first weights come once every proxy has it",
         );
     }
-    if matches!(view.acceptance, Acceptance::Refused { .. }) {
+    if view.is_refused() {
         return State::no(programmed.reason, programmed.message.clone());
     }
     // Who waits for Ready after a change sends requests at once: the last proxy must have it by then.
@@ -179,7 +179,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::route::RouteView;
+    use crate::route::{Acceptance, RouteView};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

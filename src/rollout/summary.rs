@@ -15,7 +15,7 @@ use crate::{
     },
     mutant::{Mutant, on},
     revision::{MODEL_LABEL, NAME_TAKEN, Refusal},
-    route::{Acceptance, Effective},
+    route::{Effective, RouteView},
 };
 
 /// Fills in everything of a model's status that follows from the rest of it.
@@ -268,9 +268,10 @@ fn progress(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>, 
     let state = if steps::effective(step).is_some() {
         verdicts(status)
     } else {
+        let refused = around.split.and_then(|s| s.route.live()).is_some_and(RouteView::is_refused);
         match around.effective {
             // With each new weight the gateway is silent for a moment: that is no news.
-            Effective::Unaccepted { message } if is_refused(around) || !around.just_written() => {
+            Effective::Unaccepted { message } if refused || !around.just_written() => {
                 format!("; its weight is not effective: {message}")
             }
             _ => format!(
@@ -281,12 +282,6 @@ fn progress(model: &Model, status: &ModelDeploymentStatus, around: &Around<'_>, 
     };
     let held = held(around).map(|why| format!("; held: {why}")).unwrap_or_default();
     format!("{candidate} has {} at step {}{state}{held}", step.weight, step.progress)
-}
-
-/// Whether a gateway refuses the route, and is not only silent about it.
-fn is_refused(around: &Around<'_>) -> bool {
-    let view = around.split.and_then(|split| split.route.live());
-    view.is_some_and(|view| matches!(view.acceptance, Acceptance::Refused { .. }))
 }
 
 fn held_weight(status: &ModelDeploymentStatus) -> Percent {

@@ -7,11 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::{
     api::conditions::PROGRAMMED,
-    rollout::{
-        evidence::Judgement,
-        observed::{Latest, Route, Split},
-    },
-    route::RouteView,
+    rollout::observed::{Route, Split},
+    route::Acceptance,
 };
 
 fn now() -> Timestamp {
@@ -24,30 +21,12 @@ fn model() -> Model {
         "phase": "Progressing", "stableRevision": "a", "candidateRevision": "b", "latestRevision": "b", "attempt": 1,
         "step": {"index": 0, "progress": "1/1", "weight": "10%", "since": now(), "entered": now(), "starts": []},
     });
-    let spec = json!({"model": {"version": "2", "uri": "pvc://m/2"}, "runtimeRef": {"name": "r"}});
-    Model {
-        name: "iris".to_owned(),
-        generation: 1,
-        spec: serde_json::from_value(spec).unwrap(),
-        latest: Ok(Latest { revision: "b".to_owned(), version: "2".to_owned() }),
-        workloads: BTreeMap::new(),
-        service: StableService::On("a".to_owned()),
-        requests: vec![],
-        elsewhere: BTreeSet::new(),
-        judgement: Judgement::default(),
-        status: serde_json::from_value(status).unwrap(),
-    }
+    Model::of_iris(status)
 }
 
 /// A route about which its gateway says this, which the status shows as not programmed since so many seconds.
 fn split(acceptance: Acceptance, silent: Option<i64>) -> Split {
-    let spec = json!({
-        "route": {"httpRoute": {"parentRefs": [{"name": "public"}]}},
-        "backends": [{"modelDeploymentRef": {"name": "iris"}}],
-        "strategy": {"canary": {"steps": [{"weight": "10%", "bake": "5m"}]}},
-        "slos": [{"name": "availability", "objective": "99%", "errors": {}}],
-    });
-    let mut split = Split::of(serde_json::from_value(spec).unwrap());
+    let mut split = Split::of_iris();
     let (shares, idle) = (BTreeMap::from([("a".to_owned(), 9000), ("b".to_owned(), 1000)]), BTreeSet::new());
     split.route = Route::Live(RouteView { uid: "r".to_owned(), generation: 2, shares, idle, acceptance });
     let since = now() - SignedDuration::from_secs(silent.unwrap_or_default());

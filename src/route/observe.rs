@@ -25,6 +25,14 @@ pub struct RouteView {
     pub acceptance: Acceptance,
 }
 
+impl RouteView {
+    /// Whether a parent refuses it, and is not only silent about it.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.acceptance, Acceptance::Refused { .. })
+    }
+}
+
 /// Whether every parent has taken over the present generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acceptance {
