@@ -206,10 +206,13 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
     }
 }
 
+/// How long requests may take that a model's route carries; as it was when the change was planned, if that is less: its
+/// `TrafficSplit` may have been edited since, or be gone.
 fn drain(world: &World<'_>, model: &Key, change: &Change, from: Duration) -> Duration {
-    let Some((key, split)) = world.split_of(model, change.revision) else { return DRAIN };
-    let before = world.splits.get(key).and_then(|t| t.when(from)).map(Split::drain);
-    before.map_or_else(|| split.drain(), |d| d.min(split.drain()))
+    let now = world.split_of(model, change.revision).map_or(DRAIN, |(_, split)| split.drain());
+    let near = world.splits.iter().filter(|(key, _)| key.namespace == model.namespace);
+    let before = near.filter_map(|(_, track)| track.when(from)).filter(|split| split.names(&model.name));
+    before.map(Split::drain).chain([now]).min().unwrap_or(now)
 }
 
 /// When, up to a moment, Service `<name>` last selected a revision.

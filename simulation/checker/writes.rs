@@ -14,26 +14,19 @@ use super::{
 /// A tenure lasts so long after its last renewal was sent.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
-/// S17 (at the end). Writes are guarded by what was read: a status by its resourceVersion, a change of a route and a smaller
-/// Deployment by uid and resourceVersion, a deletion by both. After a conflict that the replica was
-/// told of, nothing is sent again on a version that has passed. (A conflict may also be a fault of the network's; and where
-/// an answer was lost, sending the same once more is safe, because it is guarded.)
+/// S17 (at the end). Writes are guarded by what was read: a status by its resourceVersion, a change of a route, a Deployment
+/// or a Service by uid and resourceVersion, a deletion by both. After a conflict that the replica was told of, nothing is
+/// sent again on a version that has passed. (A conflict may also be a fault of the network's; and where an answer was lost,
+/// sending the same once more is safe, because it is guarded.)
 pub fn s17_preconditions(world: &World<'_>, out: &mut Findings) {
     for change in world.input.changes.iter().filter(|c| world.ours(c)) {
         let Some(request) = world.request(change.revision) else { continue };
         let (version, uid) = (request.resource_version.is_some(), request.uid.is_some());
         let kind = change.key.kind.as_str();
-        let smaller = || {
-            let size = |v: &Option<_>| {
-                v.as_ref().map(|v: &std::sync::Arc<_>| number(v, "/spec/replicas").unwrap_or(1))
-            };
-            size(&change.after) < size(&change.before)
-        };
         let guarded = match (kind, &change.before, &change.after) {
             ("Event" | "Lease", ..) | (_, None, _) => continue,
-            (_, Some(_), None) | ("HTTPRoute", ..) => version && uid,
+            (_, Some(_), None) | ("HTTPRoute" | "Deployment" | "Service", ..) => version && uid,
             ("ModelDeployment" | "TrafficSplit", ..) if request.method == "PUT" => version,
-            ("Deployment", ..) if smaller() => version && uid,
             _ => continue,
         };
         out.expect(guarded, change, || {

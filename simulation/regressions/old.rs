@@ -27,6 +27,22 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             "stable was made smaller by a plan that had waited for seconds, when its user wanted more again",
             scaled_meanwhile(),
         ),
+        (
+            "a request that came once more pointed callers of a model without a TrafficSplit back at the revision before",
+            pointed_back(),
+        ),
+        (
+            "where a third of all answers was cut off, a failing candidate kept its traffic for most of a minute",
+            seldom_read(),
+        ),
+        (
+            "a new version got traffic with too few pods: its model had been scaled while the rest of its unit was read",
+            scaled_while_read(),
+        ),
+        (
+            "a reconcile that had waited for another one of its model wrote on the version that this was refused",
+            refused_meanwhile(),
+        ),
     ]
 }
 
@@ -77,4 +93,73 @@ fn scaled_meanwhile() -> Vec<Scenario> {
         scenario
     };
     (0..12).map(|step| at(step * 4)).collect()
+}
+
+/// The next version comes soon after the one before is ready, and every request arrives once more seconds later.
+fn pointed_back() -> Vec<Scenario> {
+    let at = |second| {
+        let mut scenario = rollout(Version::Good);
+        scenario.splits.clear();
+        let is_split = |deed: &Deed| matches!(deed, Deed::Create(object) if object["kind"] == "TrafficSplit");
+        scenario.script.retain(|(_, deed)| !is_split(deed));
+        let back = Deed::Version(model_key("iris"), "0.0.0".to_owned());
+        scenario.script.push((Duration::from_secs(second), back));
+        let (from, until) = (Duration::from_secs(44), Duration::from_secs(80));
+        let what = What::Twice(Duration::from_millis(2700));
+        scenario.faults = vec![Fault { id: 1, what, replica: None, from, until, share: 1000 }];
+        scenario
+    };
+    (50..62).step_by(2).map(at).collect()
+}
+
+/// Reads of a unit take several requests: most of them fail. The candidate fails after a while, in a long step.
+fn seldom_read() -> Vec<Scenario> {
+    let of = |seed| {
+        let mut scenario = rollout(Version::ErrorsFrom(Duration::from_secs(66), 0.4));
+        scenario.seed = seed;
+        scenario.splits[0].steps.iter_mut().for_each(|step| (step.bake, step.longest) = (60, 200));
+        scenario.rewrite();
+        let (from, until) = (Duration::from_secs(52), Duration::from_secs(140));
+        scenario.faults =
+            vec![Fault { id: 1, what: What::Truncated, replica: None, from, until, share: 300 }];
+        scenario
+    };
+    (1..=10).map(of).collect()
+}
+
+/// Reads of the unit are lost, and sent again seconds later, while its first weights are due; a user asks for more pods of
+/// the model that was read first.
+fn scaled_while_read() -> Vec<Scenario> {
+    let of = |seed| {
+        let (seconds, mut scenario) = (Duration::from_secs, rollout(Version::Good));
+        scenario.seed = seed;
+        let wine = Model { name: "wine", ..scenario.models[0].clone() };
+        scenario.splits[0].backends.push(("wine", 10));
+        scenario.rewrite();
+        scenario.script.pop();
+        scenario.script.push((Duration::ZERO, Deed::Create(wine.object("1.0.0"))));
+        let more = json!({"spec": {"replicas": 4}});
+        scenario.script.push((seconds(9 + seed % 8), Deed::Merge(model_key("iris"), more)));
+        scenario.models.push(wine);
+        let (from, until) = (seconds(6), seconds(40));
+        scenario.faults = vec![Fault { id: 1, what: What::Lost, replica: None, from, until, share: 300 }];
+        scenario
+    };
+    [54, 102, 165].map(of).into()
+}
+
+/// What a stalled watch brings at last, one kind after the other: another size is asked for, and the `TrafficSplit` is gone.
+fn refused_meanwhile() -> Vec<Scenario> {
+    let of = |seed| {
+        let mut scenario = rollout(Version::Good);
+        scenario.seed = seed;
+        scenario.script.pop();
+        scenario.script.push((Duration::from_secs(50), Deed::Delete(split_key("iris"))));
+        let more = json!({"spec": {"replicas": 5}});
+        scenario.script.push((Duration::from_secs(55), Deed::Merge(model_key("iris"), more)));
+        let (from, until) = (Duration::from_secs(44), Duration::from_secs(70));
+        scenario.faults = vec![Fault { id: 1, what: What::Stall, replica: None, from, until, share: 1000 }];
+        scenario
+    };
+    [245, 301].map(of).into()
 }

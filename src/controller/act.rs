@@ -13,12 +13,13 @@ use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
 use super::{
-    cache::{Cache, Table, splits},
+    cache::splits,
     error::Error,
     known::wish,
     observe::{Found, FoundModel, is_owned},
     reconcile::Controller,
     vet,
+    watch::Watched,
 };
 use crate::{
     mutant::{Mutant, on},
@@ -122,7 +123,9 @@ impl Controller {
         let api: Api<ControllerRevision> = Api::namespaced(client.clone(), &owner.namespace);
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, &desired).await {
-            Ok(made) => self.cache_mut().revisions.put(pruned(made)),
+            Ok(made) => {
+                self.cache_mut().revisions.put(pruned(made));
+            }
             Err(error) => {
                 let failed =
                     Error::api(format!("create ControllerRevision {}/{revision}", owner.namespace))(error);
@@ -140,7 +143,7 @@ impl Controller {
                     self.refuse(&owner, revision, "ControllerRevision");
                     return Ok(false);
                 }
-                self.cache_mut().revisions.put(pruned(live));
+                self.learn(pruned(live));
             }
         }
         Ok(true)
@@ -171,7 +174,7 @@ impl Controller {
         if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
             return Ok(false);
         }
-        self.apply(client, &desired, live, &owner.uid, false, |c| &mut c.services).await
+        self.apply(client, &desired, live, &owner.uid).await
     }
 
     async fn write_deployment(
@@ -198,8 +201,7 @@ impl Controller {
         if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
             return Ok(false);
         }
-        // Also a rise: one that is late would take back a larger one that came after it.
-        self.apply(client, &desired, live, &owner.uid, true, |c| &mut c.deployments).await
+        self.apply(client, &desired, live, &owner.uid).await
     }
 
     /// `keeps`: its parents, hosts and matches stay as they live.
@@ -219,13 +221,12 @@ impl Controller {
         if live.is_some_and(|live| route::in_sync(live, &desired)) {
             if on(Mutant::UnconditionalRoute) {
                 let uid = split.uid().unwrap_or_default();
-                self.apply(client, &desired, live, &uid, true, |c| &mut c.routes).await?;
+                self.apply(client, &desired, live, &uid).await?;
             }
             return Ok(false);
         }
         let uid = split.uid().unwrap_or_default();
-        // Every route write moves traffic: it goes only onto the version that was planned for.
-        let wrote = self.apply(client, &desired, live, &uid, true, |c| &mut c.routes).await;
+        let wrote = self.apply(client, &desired, live, &uid).await;
         if let (Err(error), false, false) = (&wrote, keeps, on(Mutant::RefusedRouteRepeated)) {
             // The next plan keeps the parents, hosts and matches that live, so that nothing blocks a rollback.
             self.known.note_route(split, vet::refused_route(error));
@@ -249,30 +250,25 @@ impl Controller {
         so
     }
 
-    /// Applies one object. A name that somebody else has is left alone. `guarded`: only onto the version that was read; what
-    /// is made is made only while it is not there, so that a request that comes late changes nothing that came after it.
+    /// Applies one object, only onto the version that was read; what is made is made only while it is not there. So a request
+    /// that comes late, or twice, changes nothing that came after it: no route's weight, no size, nor whom a Service sends to.
+    /// A name that somebody else has is left alone.
     async fn apply<K>(
         &self,
         client: &Client,
         desired: &K,
         live: Option<&K>,
         owner: &str,
-        guarded: bool,
-        table: impl Fn(&mut Cache) -> &mut Table<K>,
     ) -> Result<bool, Error>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
+        K: Watched + Resource<Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
     {
         let (namespace, name) = (desired.namespace().unwrap_or_default(), desired.name_any());
         let kind = K::kind(&()).into_owned();
         let mut body = body(desired);
         if let Some(live) = live {
             let open = [(Mutant::UnguardedRoute, "HTTPRoute"), (Mutant::UnguardedScale, "Deployment")];
-            if guarded && !open.iter().any(|(mutant, of)| on(*mutant) && *of == kind) {
+            if !open.iter().any(|(mutant, of)| on(*mutant) && *of == kind) {
                 body["metadata"]["uid"] = Value::from(live.uid());
                 body["metadata"]["resourceVersion"] = Value::from(live.resource_version());
             }
@@ -283,16 +279,14 @@ impl Controller {
                 tracing::warn!(%kind, %namespace, %name, "the name is taken by an object that is not ours");
                 return Ok(false);
             }
-            if guarded || there.is_none() {
-                body["metadata"]["resourceVersion"] = Value::from(NEVER);
-            }
+            body["metadata"]["resourceVersion"] = Value::from(NEVER);
         }
         let api: Api<K> = Api::namespaced(client.clone(), &namespace);
         let params = PatchParams::apply(MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&body)).await;
         let applied = applied.map_err(Error::api(format!("apply {kind} {namespace}/{name}")))?;
         tracing::debug!(%kind, %namespace, %name, "applied");
-        table(&mut self.cache_mut()).put(pruned(applied));
+        K::table(&mut self.cache_mut()).put(pruned(applied));
         Ok(true)
     }
 

@@ -14,7 +14,11 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{Resource, ResourceExt, core::ObjectMeta, runtime::watcher::Event};
+use kube::{
+    Resource, ResourceExt,
+    core::{ObjectList, ObjectMeta},
+    runtime::watcher::Event,
+};
 use serde::Deserialize;
 
 use super::{guard::Guard, known::bound};
@@ -157,9 +161,7 @@ impl<K: Resource> Table<K> {
                 if self.objects.get(&key(&object)).is_some_and(known) {
                     return vec![];
                 }
-                let object = Arc::new(object);
-                let old = self.insert(object.clone());
-                old.into_iter().chain([object]).collect()
+                self.replace(object)
             }
             Event::Delete(_) if on(Mutant::DeletionUnseen) => vec![],
             Event::Delete(object) => {
@@ -172,28 +174,28 @@ impl<K: Resource> Table<K> {
     }
 
     /// Puts an object in that a write or a live read brought back, unless a watch was faster, which may have said that it is
-    /// gone.
-    pub fn put(&mut self, object: K) {
+    /// gone; gives back what changed, as [`Self::take`].
+    pub fn put(&mut self, object: K) -> Vec<Arc<K>> {
         let (key, new) = (key(&object), version(object.meta()));
         let present = self.objects.get(&key).map(|other| version(other.meta()));
-        if present.max(self.gone.get(&key).copied()).is_none_or(|known| known < new) {
-            self.insert(Arc::new(object));
-        }
+        let is_old = present.max(self.gone.get(&key).copied()).is_some_and(|known| known >= new);
+        if is_old { vec![] } else { self.replace(object) }
     }
 
-    /// Takes in a live list of what there is of a model: what is not in it is gone.
-    pub fn put_all(&mut self, model: &Key, list: &[Arc<K>])
+    /// Takes in a live list of what there is of a model: what is not in it is gone, unless a watch has told of it since.
+    /// Gives back what changed.
+    pub fn put_all(&mut self, model: &Key, list: ObjectList<K>) -> Vec<Arc<K>>
     where
         K: Clone,
     {
-        for old in self.of_model(model) {
-            if !list.iter().any(|object| key(&**object) == key(&*old)) {
-                self.remove(&key(&*old));
-            }
-        }
-        for object in list {
-            self.put((**object).clone());
-        }
+        let then = number(list.metadata.resource_version.as_ref());
+        let mut gone = self.of_model(model);
+        gone.retain(|old| {
+            version(old.meta()) <= then && !list.items.iter().any(|object| key(object) == key(&**old))
+        });
+        let mut touched: Vec<_> = gone.iter().filter_map(|old| self.remove(&key(&**old))).collect();
+        touched.extend(list.items.into_iter().flat_map(|object| self.put(object)));
+        touched
     }
 
     fn relisted(&mut self) -> Vec<Arc<K>> {
@@ -213,6 +215,12 @@ impl<K: Resource> Table<K> {
         }
         self.synced = true;
         touched
+    }
+
+    /// The object as it was, and as it is.
+    fn replace(&mut self, object: K) -> Vec<Arc<K>> {
+        let object = Arc::new(object);
+        self.insert(object.clone()).into_iter().chain([object]).collect()
     }
 
     fn insert(&mut self, object: Arc<K>) -> Option<Arc<K>> {
@@ -251,7 +259,11 @@ impl<K: Resource> Table<K> {
 
 /// Resource versions of one kind grow (KEP-5504); what is not a number counts as oldest.
 pub fn version(meta: &ObjectMeta) -> u64 {
-    meta.resource_version.as_ref().and_then(|v| v.parse().ok()).unwrap_or(0)
+    number(meta.resource_version.as_ref())
+}
+
+fn number(version: Option<&String>) -> u64 {
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 /// Whether two are one object in one version.
@@ -353,9 +365,10 @@ pub fn names(split: &Guard<TrafficSplit>) -> impl Iterator<Item = &str> {
 }
 
 /// The same, as keys.
-pub fn model_keys(split: &Guard<TrafficSplit>) -> Vec<Key> {
+pub fn model_keys(split: &TrafficSplit) -> Vec<Key> {
     let namespace = split.namespace().unwrap_or_default();
-    names(split).map(|name| (namespace.clone(), name.to_owned())).collect()
+    let named = split.spec.backends.iter().map(|backend| backend.model_deployment_ref.name.clone());
+    named.map(|name| (namespace.clone(), name)).collect()
 }
 
 /// Older first; of the same age, by name.
@@ -365,6 +378,8 @@ fn age(split: &Guard<TrafficSplit>) -> (Option<jiff::Timestamp>, String) {
 
 #[cfg(test)]
 mod tests {
+    use kube::{api::TypeMeta, core::ListMeta};
+
     use super::*;
 
     fn service(version: &str) -> Service {
@@ -373,6 +388,25 @@ mod tests {
         service.metadata.name = Some("iris".to_owned());
         service.metadata.resource_version = Some(version.to_owned());
         service
+    }
+
+    fn listed(version: &str, services: &[&str]) -> ObjectList<Service> {
+        let items = services.iter().map(|version| service(version)).collect();
+        let metadata = ListMeta { resource_version: Some(version.to_owned()), ..ListMeta::default() };
+        ObjectList { types: TypeMeta::list::<Service>(), metadata, items }
+    }
+
+    #[test]
+    fn a_list_that_comes_late_takes_nothing_away_that_was_made_since() {
+        let (mut table, model) =
+            (Table::of(|_: &Service| vec!["iris".to_owned()]), ("ml".to_owned(), "iris".to_owned()));
+        table.take(Event::Apply(service("5")));
+        assert!(table.put_all(&model, listed("4", &[])).is_empty());
+        assert_eq!(kept(&table), Some(5));
+        assert_eq!(table.put_all(&model, listed("6", &[])).len(), 1, "whom it concerns is told");
+        assert_eq!(kept(&table), None);
+        assert_eq!(table.put_all(&model, listed("8", &["7"])).len(), 1);
+        assert_eq!(kept(&table), Some(7));
     }
 
     fn kept(table: &Table<Service>) -> Option<u64> {

@@ -23,6 +23,7 @@ pub mod look;
 pub mod metrics;
 pub mod observe;
 mod pace;
+mod publish;
 pub mod queue;
 pub mod reconcile;
 mod refused;

@@ -184,7 +184,7 @@ fn find_model((cache, known): (&Cache, &Known), key: &Key, object: Arc<ModelDepl
 }
 
 /// Also what an earlier model of this name has left to a `TrafficSplit`, the unit's or one that yields: it is taken over.
-pub fn ours<K: Resource>(all: Vec<Arc<K>>, model: &str) -> Vec<Arc<K>> {
+fn ours<K: Resource>(all: Vec<Arc<K>>, model: &str) -> Vec<Arc<K>> {
     let ours = |o: &Arc<K>| is_owned(o.meta(), model) || heir(o.meta()).is_some();
     all.into_iter().filter(ours).collect()
 }

@@ -6,35 +6,26 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 use tokio::sync::mpsc;
 
 use super::{
     Context,
-    act::Acted,
     ask::{Asked, Trials},
     cache::{Cache, Key, model_keys},
     error::Error,
     event::Events,
     known::{Known, lock},
     look::Looks,
-    metrics::ModelSeries,
     observe::{Found, find, interpret},
     pace::Pace,
     queue::{Queue, Unit},
 };
 use crate::{
-    api::v1alpha1::{Duration, Phase, TrafficSplit},
+    api::v1alpha1::{Duration, TrafficSplit},
     mutant::{Mutant, on},
     prometheus::provider::Provider,
     revision::Refusal,
-    rollout::{
-        apply,
-        observed::{Model, Observed},
-        phase,
-        plan::{self, Plan},
-        retreat,
-    },
+    rollout::{observed::Observed, plan, retreat},
 };
 
 /// The controllers' state: a cache, a queue, and what was asked.
@@ -66,6 +57,9 @@ pub struct Controller {
     /// When the present tenure began.
     led_since: Mutex<Timestamp>,
 }
+
+/// The locks of a unit's models.
+type Held = Vec<tokio::sync::OwnedMutexGuard<()>>;
 
 /// What a reconcile came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,7 +114,14 @@ impl Controller {
     /// may have been lost), somebody may know more than the watches have brought, and one of them may have stalled for
     /// minutes. Nothing is ever written again on a version that may have passed.
     pub async fn reconcile(&self, unit: &Unit) -> Result<Done, Error> {
+        if let Unit::Model(key) = unit
+            && self.wakes_owner(key)
+        {
+            return Ok(Done::default());
+        }
         let models = self.models_of(unit);
+        // Whoever acts on these models may fail at it until then, and put them in doubt.
+        let held = self.lock(&models).await;
         if parts(unit, &models).any(|part| self.doubted().contains(&part)) {
             let split = match unit {
                 Unit::Split(key) => self.cache().splits.get(key).and_then(|guard| guard.object().cloned()),
@@ -131,15 +132,28 @@ impl Controller {
             parts(unit, &models).for_each(|part| _ = self.doubted().remove(&part));
         }
         match unit {
-            Unit::Split(key) => self.reconcile_split(key).await,
-            Unit::Model(key) => self.reconcile_model(key).await,
+            Unit::Split(key) => self.reconcile_split(key, &models, held).await,
+            Unit::Model(key) => self.reconcile_model(key, &models).await,
         }
+    }
+
+    /// Whether a version of the unit is on trial, or being taken out.
+    pub fn has_candidate(&self, unit: &Unit) -> bool {
+        let (models, cache) = (self.models_of(unit), self.cache());
+        let mut found = models.iter().filter_map(|model| cache.models.get(model));
+        found.any(|model| {
+            let status = model.0.as_ref().ok().and_then(|model| model.status.as_ref());
+            status.is_some_and(|status| status.candidate_revision.is_some())
+        })
     }
 
     /// The models of a unit as the cache has it; none of one that cannot be read.
     fn models_of(&self, unit: &Unit) -> Vec<Key> {
         match unit {
-            Unit::Split(key) => self.cache().splits.get(key).as_deref().map(model_keys).unwrap_or_default(),
+            Unit::Split(key) => {
+                let split = self.cache().splits.get(key);
+                split.and_then(|guard| Some(model_keys(guard.object()?))).unwrap_or_default()
+            }
             Unit::Model(key) => vec![key.clone()],
         }
     }
@@ -153,7 +167,8 @@ impl Controller {
         self.doubted().extend(parts(unit, models));
     }
 
-    async fn reconcile_split(&self, key: &Key) -> Result<Done, Error> {
+    /// `held`: the locks of `models`, which it named before they were taken.
+    async fn reconcile_split(&self, key: &Key, models: &[Key], held: Held) -> Result<Done, Error> {
         let Some(guard) = self.cache().splits.get(key) else { return Ok(Done::default()) };
         let split = match &guard.0 {
             Ok(split) => split.clone(),
@@ -162,17 +177,20 @@ impl Controller {
         if split.metadata.deletion_timestamp.is_some() {
             return Ok(Done::default());
         }
-        let models = model_keys(&guard);
+        if model_keys(&split) != models {
+            return Ok(Done { again: true, next: None });
+        }
         let rival = self.cache().rival(&guard);
         if let Some((rival, model)) = rival {
-            let published = self.give_way(&split, &rival, &model, &models).await;
+            // It acts on none of the models, and holds up nobody who does.
+            drop(held);
+            let published = self.give_way(&split, &rival, &model, models).await;
             if published.is_err() {
-                self.doubt(&Unit::Split(key.clone()), &models);
+                self.doubt(&Unit::Split(key.clone()), models);
             }
             return published;
         }
-        let _held = self.lock(&models).await;
-        self.run(Unit::Split(key.clone()), Some(&split), &models).await
+        self.run(Unit::Split(key.clone()), Some(&split), models).await
     }
 
     /// What was decided about a model concerns the others that send to its revisions, too.
@@ -183,10 +201,17 @@ impl Controller {
         }
     }
 
-    async fn reconcile_model(&self, key: &Key) -> Result<Done, Error> {
-        let owner = self.cache().owner(key);
-        if let Some(split) = owner {
-            self.queue.add(Unit::Split(super::cache::key(&*split)), tokio::time::Instant::now());
+    /// Whether a model is in the unit of a `TrafficSplit`, which is looked at instead.
+    fn wakes_owner(&self, model: &Key) -> bool {
+        let owner = self.cache().owner(model);
+        if let Some(split) = &owner {
+            self.queue.add(Unit::Split(super::cache::key(&**split)), tokio::time::Instant::now());
+        }
+        owner.is_some()
+    }
+
+    async fn reconcile_model(&self, key: &Key, models: &[Key]) -> Result<Done, Error> {
+        if self.wakes_owner(key) {
             return Ok(Done::default());
         }
         let Some(guard) = self.cache().models.get(key) else {
@@ -197,12 +222,10 @@ impl Controller {
         if let Err(broken) = &guard.0 {
             return self.publish_broken::<crate::api::v1alpha1::ModelDeployment>(key, broken).await;
         }
-        let models = [key.clone()];
-        let _held = self.lock(&models).await;
-        self.run(Unit::Model(key.clone()), None, &models).await
+        self.run(Unit::Model(key.clone()), None, models).await
     }
 
-    async fn lock(&self, models: &[Key]) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
+    async fn lock(&self, models: &[Key]) -> Held {
         let sorted: BTreeSet<&Key> = models.iter().collect();
         let mut held = vec![];
         for model in sorted {
@@ -242,6 +265,10 @@ impl Controller {
         if plan.confirm {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
             let mut live = self.reread(&found).await?;
+            if live.split.as_ref().is_some_and(|split| model_keys(split) != models) {
+                // It names other models now: what was read is not the unit any more.
+                return Ok(Done { again: true, next: None });
+            }
             self.look_closer(&mut live, urgent).await;
             observed = self.interpret_again(&live, &observed);
             plan = plan::plan(&observed, self.cx.clock.now());
@@ -294,62 +321,6 @@ impl Controller {
         }
         newest
     }
-
-    /// Events, metrics, and how long a breach took from its answer to the route.
-    fn publish(
-        &self,
-        found: &Found,
-        observed: &Observed,
-        plan: &Plan,
-        acted: &Result<Acted, Error>,
-        answered: Option<tokio::time::Instant>,
-    ) {
-        let wrote_status = |name: &str| acted.as_ref().is_ok_and(|a| a.statuses.iter().any(|s| s == name));
-        for (name, notice) in &plan.notices {
-            let Some(model) = found.models.iter().find(|m| m.object.name_any() == *name) else { continue };
-            if wrote_status(name) {
-                if let Some(outcome) = notice.ended {
-                    self.cx.metrics.rollout_ended(outcome);
-                }
-                tracing::info!(
-                    namespace = model.object.namespace(),
-                    model = name,
-                    reason = notice.reason,
-                    "{}",
-                    notice.message
-                );
-                self.events.publish(&model.object, notice, self.cx.clock.now());
-            }
-        }
-        let canary = observed.split.as_ref().map(|s| &s.spec.strategy.canary);
-        for model in &observed.models {
-            let Some(status) = plan.models.get(&model.name) else { continue };
-            let Some(object) = found.models.iter().find(|m| m.object.name_any() == model.name) else {
-                continue;
-            };
-            let namespace = object.object.namespace().unwrap_or_default();
-            let series = ModelSeries {
-                phase: status.phase,
-                candidate_weight: apply::candidate_weight(status, canary),
-                verdicts: status.analysis.iter().map(|s| (s.name.clone(), s.verdict)).collect(),
-            };
-            self.cx.metrics.show(&namespace, &model.name, series);
-        }
-        if let (Some(at), Ok(acted)) = (answered, acted)
-            && acted.routed
-            && observed.models.iter().any(|m| began_rollback(m, plan))
-        {
-            self.cx.metrics.routed_after_answer(at.elapsed());
-        }
-    }
-}
-
-/// Whether this very plan decided that a breach is proven.
-fn began_rollback(model: &Model, plan: &Plan) -> bool {
-    let after = plan.models.get(&model.name);
-    phase::on_trial(model.status.phase)
-        && model.judgement.breach.is_some()
-        && after.is_some_and(|s| s.phase == Phase::RollingBack)
 }
 
 /// A unit, and its models as units.
@@ -357,9 +328,11 @@ fn parts(unit: &Unit, models: &[Key]) -> impl Iterator<Item = Unit> {
     models.iter().cloned().map(Unit::Model).chain([unit.clone()])
 }
 
-/// How long to wait before a failed reconcile is tried again, by how often it failed: 0.1 s to 30 s.
+/// How long to wait before a failed reconcile is tried again, by how often it failed: 0.1 s to 30 s; 2 s where there is a
+/// candidate, which nobody judges meanwhile.
 #[must_use]
-pub fn backoff(failures: u32) -> std::time::Duration {
+pub fn backoff(failures: u32, has_candidate: bool) -> std::time::Duration {
     let millis = 100_u64.saturating_mul(1 << failures.min(9));
-    std::time::Duration::from_millis(if on(Mutant::BackoffMissing) { 20 } else { millis.min(30_000) })
+    let most = if has_candidate { 2_000 } else { 30_000 };
+    std::time::Duration::from_millis(if on(Mutant::BackoffMissing) { 20 } else { millis.min(most) })
 }

@@ -3,7 +3,11 @@
 use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
-use kube::{Api, Client, Resource, ResourceExt, api::ListParams, core::NamespaceResourceScope};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    core::{NamespaceResourceScope, ObjectList},
+};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -11,7 +15,7 @@ use super::{
     cache::{Key, key, model_keys},
     error::Error,
     guard::Guard,
-    observe::{Found, FoundModel, find, is_owned, ours},
+    observe::{Found, find, is_owned},
     queue::Unit,
     reconcile::Controller,
 };
@@ -23,29 +27,50 @@ use crate::{
 
 impl Controller {
     /// The same unit as it lives now: the `TrafficSplit`, its route, the models and their Deployments and Services. Each is news for
-    /// the cache as soon as it was read. Whatever is gone or was made anew under its name ends this reconcile; the watch brings
-    /// the news.
+    /// the cache as soon as it was read, and what a watch has told of it while the rest was read counts. Whatever is gone or was
+    /// made anew under its name ends this reconcile; the watch brings the news.
     pub async fn reread(&self, found: &Found) -> Result<Found, Error> {
-        let client = &self.cx.api.reads;
-        let mut live = self.reread_absent(found).await?;
-        if let Some(split) = &found.split {
-            let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
-            let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
-            let action = || format!("read TrafficSplit {namespace}/{name}");
-            let split = Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?));
-            self.cache_mut().splits.put(Guard(Ok(split.clone())));
-            let route = live_object::<HTTPRoute>(client, &namespace, &name).await?;
-            // Somebody's route of the same name is not watched: in the cache it would stay for ever.
-            let uid = split.uid().unwrap_or_default();
-            if let Some(route) = route.as_ref().filter(|route| is_owned(&route.metadata, &uid)) {
-                self.cache_mut().routes.put(route.clone());
-            }
-            (live.split, live.route) = (Some(split), route.map(Arc::new));
-        }
-        for model in &mut live.models {
+        self.reread_absent(found).await?;
+        let alone = || found.models.iter().map(|model| key(&*model.object)).collect();
+        let named = found.split.as_deref().map_or_else(alone, model_keys);
+        let split = match &found.split {
+            Some(split) => Some(self.reread_split(split).await?),
+            None => None,
+        };
+        for model in named.iter().filter(|model| self.cache().models.get(model).is_some_and(|m| m.0.is_ok()))
+        {
             self.reread_model(model).await?;
         }
+        let cache = self.cache();
+        let Some((split, route)) = split else { return Ok(find(&cache, &self.known, None, &named)) };
+        let newest =
+            cache.splits.get(&key(&*split)).and_then(|guard| guard.object().cloned()).unwrap_or(split);
+        let mut live = find(&cache, &self.known, Some(&newest), &named);
+        if !route.as_ref().is_some_and(|route| is_owned(&route.metadata, &newest.uid().unwrap_or_default())) {
+            // In the cache there may still be one that is gone.
+            live.route = route.map(Arc::new);
+        }
         Ok(live)
+    }
+
+    /// A `TrafficSplit` and what has its route's name.
+    async fn reread_split(
+        &self,
+        split: &TrafficSplit,
+    ) -> Result<(Arc<TrafficSplit>, Option<HTTPRoute>), Error> {
+        let client = &self.cx.api.reads;
+        let (namespace, name) = (split.namespace().unwrap_or_default(), split.name_any());
+        let api: Api<TrafficSplit> = Api::namespaced(client.clone(), &namespace);
+        let action = || format!("read TrafficSplit {namespace}/{name}");
+        let split = Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?));
+        self.learn(Guard(Ok(split.clone())));
+        let route = live_object::<HTTPRoute>(client, &namespace, &name).await?;
+        // Somebody's route of the same name is not watched: in the cache it would stay for ever.
+        let uid = split.uid().unwrap_or_default();
+        if let Some(route) = route.as_ref().filter(|route| is_owned(&route.metadata, &uid)) {
+            self.learn(route.clone());
+        }
+        Ok((split, route))
     }
 
     /// Whether a `TrafficSplit` names one of these models that seem to be by themselves. It is looked at at once then: a
@@ -55,12 +80,8 @@ impl Controller {
         let api: Api<Guard<TrafficSplit>> = Api::namespaced(self.cx.api.reads.clone(), namespace);
         let list = api.list(&ListParams::default()).await;
         let list = list.map_err(Error::api(format!("list TrafficSplits of {namespace}")))?;
-        let mut cache = self.cache_mut();
-        for split in list.items {
-            cache.splits.put(pruned(split));
-        }
-        let owner = models.iter().find_map(|model| cache.owner(model));
-        drop(cache);
+        list.items.into_iter().for_each(|split| self.learn(pruned(split)));
+        let owner = models.iter().find_map(|model| self.cache().owner(model));
         if let Some(split) = &owner {
             self.queue.add(Unit::Split(key(&**split)), tokio::time::Instant::now());
         }
@@ -69,60 +90,50 @@ impl Controller {
 
     /// Models that seem to be gone, and what they (or one of the same name before) seem to have left: it would be deleted. A
     /// watch that has stalled, or a replica that was cut off since before a model was made, knows no better.
-    async fn reread_absent(&self, found: &Found) -> Result<Found, Error> {
-        let nothing = found.missing_models.is_empty() && found.left.is_empty();
-        let Some(split) = found.split.as_ref().filter(|_| !nothing) else { return Ok(found.clone()) };
+    async fn reread_absent(&self, found: &Found) -> Result<(), Error> {
+        let Some(split) = &found.split else { return Ok(()) };
         let (client, namespace) = (&self.cx.api.reads, split.namespace().unwrap_or_default());
         for name in &found.missing_models {
             if let Some(live) = live_object::<ModelDeployment>(client, &namespace, name).await? {
-                self.cache_mut().models.put(Guard::of(live));
+                self.learn(Guard::of(live));
             }
         }
         for name in found.left.deployments.iter().map(|d| d.name_any()) {
             if let Some(live) = live_object::<Deployment>(client, &namespace, &name).await? {
-                self.cache_mut().deployments.put(live);
+                self.learn(live);
             }
         }
         for name in found.left.services.iter().map(|s| s.name_any()) {
             if let Some(live) = live_object::<Service>(client, &namespace, &name).await? {
-                self.cache_mut().services.put(live);
+                self.learn(live);
             }
         }
-        let named = model_keys(&Guard(Ok(split.clone())));
-        Ok(find(&self.cache(), &self.known, Some(split), &named))
+        Ok(())
     }
 
-    async fn reread_model(&self, model: &mut FoundModel) -> Result<(), Error> {
-        let client = &self.cx.api.reads;
-        let (namespace, name) = (model.object.namespace().unwrap_or_default(), model.object.name_any());
-        let api: Api<ModelDeployment> = Api::namespaced(client.clone(), &namespace);
+    async fn reread_model(&self, model: &Key) -> Result<(), Error> {
+        let (client, (namespace, name)) = (&self.cx.api.reads, model);
+        let api: Api<ModelDeployment> = Api::namespaced(client.clone(), namespace);
         let action = || format!("read ModelDeployment {namespace}/{name}");
-        let object = Arc::new(pruned(api.get(&name).await.map_err(Error::api(action()))?));
-        let uid = object.uid().unwrap_or_default();
-        self.cache_mut().models.put(Guard(Ok(object.clone())));
-        model.identity = self.known.identity(&object);
-        model.object = object;
-        let model_key = key(&*model.object);
-        let all = live_objects::<Deployment>(client, &namespace, &name).await?;
-        self.cache_mut().deployments.put_all(&model_key, &all);
-        model.deployments = ours(all, &uid);
+        let object = pruned(api.get(name).await.map_err(Error::api(action()))?);
+        self.learn(Guard(Ok(Arc::new(object))));
+        self.learn_all(model, live_objects::<Deployment>(client, namespace, name).await?);
         // Whom the Service sends to keeps its pods.
-        let all = live_objects::<Service>(client, &namespace, &name).await?;
-        self.cache_mut().services.put_all(&model_key, &all);
-        model.services = ours(all, &uid);
+        self.learn_all(model, live_objects::<Service>(client, namespace, name).await?);
         Ok(())
     }
 }
 
 /// All objects of a kind that bear a model's label, as they live now.
-async fn live_objects<K>(client: &Client, namespace: &str, model: &str) -> Result<Vec<Arc<K>>, Error>
+async fn live_objects<K>(client: &Client, namespace: &str, model: &str) -> Result<ObjectList<K>, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let list = api.list(&ListParams::default().labels(&format!("{MODEL_LABEL}={model}"))).await;
-    let list = list.map_err(Error::api(format!("list {} of {namespace}/{model}", K::plural(&()))))?;
-    Ok(list.items.into_iter().map(|object| Arc::new(pruned(object))).collect())
+    let mut list = list.map_err(Error::api(format!("list {} of {namespace}/{model}", K::plural(&()))))?;
+    list.items = list.items.into_iter().map(pruned).collect();
+    Ok(list)
 }
 
 /// One object as it lives now, if it is there.

@@ -119,7 +119,7 @@ fn finish(
         }
         Err(error) => {
             let count = failures.entry(unit.clone()).or_default();
-            let wait = controller.cx.jitter.spread(backoff(*count));
+            let wait = controller.cx.jitter.spread(backoff(*count, controller.has_candidate(&unit)));
             *count = count.saturating_add(1);
             if error.is_leaving() || (error.is_stale() && *count < 3) {
                 tracing::debug!(?unit, %error, "somebody was faster, or it goes: looking again");

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     act::{MANAGER, pruned},
-    cache::Key,
+    cache::{Key, key},
     error::Error,
     guard::Guard,
     observe::Found,
@@ -52,7 +52,9 @@ impl Controller {
         if before.is_some_and(|before| !is_news(before, status)) && !on(Mutant::WordsUnpaced) {
             let uid = model.object.uid().unwrap_or_default();
             if let Err(later) = self.pace.take(&uid, Instant::now()) {
-                self.queue.add(Unit::Model((namespace, name.to_owned())), later);
+                let alone = || Unit::Model((namespace, name.to_owned()));
+                let unit = found.split.as_ref().map_or_else(alone, |split| Unit::Split(key(&**split)));
+                self.queue.add(unit, later);
                 return Ok(false);
             }
         }

@@ -3,8 +3,13 @@
 use std::{fmt::Debug, sync::Arc};
 
 use futures::{FutureExt, StreamExt, pin_mut};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::Service,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
+    core::{ObjectList, ObjectMeta},
     runtime::{
         WatchStreamExt,
         utils::Backoff,
@@ -15,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant};
 
 use super::{
-    cache::{Cache, Key, Table, heir, key, names},
+    cache::{Cache, Gateway, Key, Table, heir, key, names},
     clock::Jitter,
     guard::Guard,
     queue::Unit,
@@ -36,29 +41,31 @@ pub async fn watches(controller: &Arc<Controller>) {
     let client = &controller.cx.api.reads;
     let (all, ours) = (watcher::Config::default(), watcher::Config::default().labels(OURS));
     let children = watcher::Config::default().labels(MODEL_LABEL);
-    let of_route = |_: &Cache, route: &HTTPRoute| vec![Unit::Split(key(route))];
     woken::all(vec![
-        watch(controller, client, all.clone(), |c| &mut c.splits, touched_split).boxed(),
-        watch(controller, client, all.clone(), |c| &mut c.models, touched_model).boxed(),
-        watch(controller, client, all.clone(), |c| &mut c.runtimes, touched_runtime).boxed(),
-        watch(controller, client, children.clone(), |c| &mut c.deployments, touched_child).boxed(),
-        watch(controller, client, children.clone(), |c| &mut c.services, touched_child).boxed(),
-        watch(controller, client, children, |c| &mut c.revisions, touched_child).boxed(),
-        watch(controller, client, ours, |c| &mut c.routes, of_route).boxed(),
-        watch(controller, client, all, |c| &mut c.gateways, touched_gateway).boxed(),
+        watch::<Guard<TrafficSplit>>(controller, client, all.clone()).boxed(),
+        watch::<Guard<ModelDeployment>>(controller, client, all.clone()).boxed(),
+        watch::<Guard<ModelRuntime>>(controller, client, all.clone()).boxed(),
+        watch::<Deployment>(controller, client, children.clone()).boxed(),
+        watch::<Service>(controller, client, children.clone()).boxed(),
+        watch::<ControllerRevision>(controller, client, children).boxed(),
+        watch::<HTTPRoute>(controller, client, ours).boxed(),
+        watch::<Gateway>(controller, client, all).boxed(),
     ])
     .await;
 }
 
+/// A kind that is watched.
+pub trait Watched: Resource<DynamicType = ()> + Sized {
+    /// Where the cache keeps it.
+    fn table(cache: &mut Cache) -> &mut Table<Self>;
+    /// The units that an object concerns.
+    fn units(&self, cache: &Cache) -> Vec<Unit>;
+}
+
 /// One watch. A broken one starts again by itself, with backoff.
-async fn watch<K>(
-    controller: &Arc<Controller>,
-    client: &Client,
-    config: watcher::Config,
-    table: impl Fn(&mut Cache) -> &mut Table<K>,
-    units: impl Fn(&Cache, &K) -> Vec<Unit>,
-) where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+async fn watch<K>(controller: &Arc<Controller>, client: &Client, config: watcher::Config)
+where
+    K: Watched + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let kind = K::kind(&());
     let again = Again { failures: 0, jitter: controller.cx.jitter.clone() };
@@ -70,7 +77,7 @@ async fn watch<K>(
     pin_mut!(stream);
     while let Some(event) = stream.next().await {
         match event {
-            Ok(event) => controller.took(event, &table, &units),
+            Ok(event) => controller.took::<K>(event),
             Err(error) => tracing::warn!(%kind, %error, "a watch broke and begins again"),
         }
     }
@@ -100,47 +107,140 @@ impl Backoff for Again {
 }
 
 impl Controller {
-    fn took<K: Resource>(
-        &self,
-        event: watcher::Event<K>,
-        table: impl Fn(&mut Cache) -> &mut Table<K>,
-        units: impl Fn(&Cache, &K) -> Vec<Unit>,
-    ) {
+    fn took<K: Watched>(&self, event: watcher::Event<K>) {
         let first = matches!(event, watcher::Event::InitDone);
-        let mut cache = self.cache_mut();
-        let touched = table(&mut cache).take(event);
-        let synced = cache.synced();
-        let mut due: Vec<Unit> = touched.iter().flat_map(|object| units(&cache, object)).collect();
-        if first && synced {
+        self.change(|table: &mut Table<K>| table.take(event));
+        let cache = self.cache();
+        if first && cache.synced() {
             // "There is none" means something only now: everything is looked at once.
-            due.extend(cache.splits.all().map(|split| Unit::Split(key(&**split))));
-            due.extend(cache.models.all().map(|model| Unit::Model(key(&**model))));
-        }
-        drop(cache);
-        if synced {
             self.cx.synced.send_if_modified(|was| !std::mem::replace(was, true));
             let now = Instant::now();
-            for unit in due {
-                self.queue.add(unit, now);
-            }
+            cache.splits.all().for_each(|split| self.queue.add(Unit::Split(key(&**split)), now));
+            cache.models.all().for_each(|model| self.queue.add(Unit::Model(key(&**model)), now));
+        }
+    }
+
+    /// Takes in what a live read brought. Its watch will have nothing to add to that, so whom it concerns is woken now: it
+    /// may be more than the unit that was read.
+    pub fn learn<K: Watched>(&self, object: K) {
+        self.change(|table| table.put(object));
+    }
+
+    /// As [`Self::learn`], of all that there is of a model: what is not in the list is gone.
+    pub fn learn_all<K: Watched + Clone>(&self, model: &Key, list: ObjectList<K>) {
+        self.change(|table| table.put_all(model, list));
+    }
+
+    /// Wakes the units that a change of a table concerns, once everything was listed.
+    fn change<K: Watched>(&self, change: impl FnOnce(&mut Table<K>) -> Vec<Arc<K>>) {
+        let mut cache = self.cache_mut();
+        let touched = change(K::table(&mut cache));
+        if cache.synced() {
+            let now = Instant::now();
+            touched.iter().flat_map(|object| object.units(&cache)).for_each(|unit| self.queue.add(unit, now));
         }
     }
 }
 
-/// A `TrafficSplit` concerns itself, its models, and every other one that names them.
-fn touched_split(cache: &Cache, split: &Guard<TrafficSplit>) -> Vec<Unit> {
-    let namespace = split.namespace().unwrap_or_default();
-    let mut units = vec![Unit::Split(key(split))];
-    for name in names(split) {
-        let model = (namespace.clone(), name.to_owned());
-        units.extend(cache.claimants(&model).iter().map(|other| Unit::Split(key(&**other))));
-        units.push(Unit::Model(model));
+impl Watched for Guard<TrafficSplit> {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.splits
     }
-    units
+
+    /// A `TrafficSplit` concerns itself, its models, and every other one that names them.
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        let namespace = self.namespace().unwrap_or_default();
+        let mut units = vec![Unit::Split(key(self))];
+        for name in names(self) {
+            let model = (namespace.clone(), name.to_owned());
+            units.extend(cache.claimants(&model).iter().map(|other| Unit::Split(key(&**other))));
+            units.push(Unit::Model(model));
+        }
+        units
+    }
 }
 
-fn touched_model(cache: &Cache, model: &Guard<ModelDeployment>) -> Vec<Unit> {
-    unit_of(cache, key(model))
+impl Watched for Guard<ModelDeployment> {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.models
+    }
+
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        unit_of(cache, key(self))
+    }
+}
+
+impl Watched for Guard<ModelRuntime> {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.runtimes
+    }
+
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        let name = self.name_any();
+        let uses = |model: &&Arc<Guard<ModelDeployment>>| {
+            model.0.as_ref().is_ok_and(|m| m.spec.runtime_ref.as_ref().is_some_and(|r| r.name == name))
+        };
+        cache.models.all().filter(uses).flat_map(|model| unit_of(cache, key(&**model))).collect()
+    }
+}
+
+impl Watched for Deployment {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.deployments
+    }
+
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        units_of_child(cache, &self.metadata)
+    }
+}
+
+impl Watched for Service {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.services
+    }
+
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        units_of_child(cache, &self.metadata)
+    }
+}
+
+impl Watched for ControllerRevision {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.revisions
+    }
+
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        units_of_child(cache, &self.metadata)
+    }
+}
+
+impl Watched for HTTPRoute {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.routes
+    }
+
+    fn units(&self, _cache: &Cache) -> Vec<Unit> {
+        vec![Unit::Split(key(self))]
+    }
+}
+
+impl Watched for Gateway {
+    fn table(cache: &mut Cache) -> &mut Table<Self> {
+        &mut cache.gateways
+    }
+
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        let (namespace, name) = key(self);
+        let hangs = |split: &&Arc<Guard<TrafficSplit>>| {
+            split.0.as_ref().is_ok_and(|s| {
+                s.spec.route.http_route.parent_refs.iter().any(|p| {
+                    p.name == name
+                        && p.namespace.as_ref().or(s.metadata.namespace.as_ref()) == Some(&namespace)
+                })
+            })
+        };
+        cache.splits.all().filter(hangs).map(|split| Unit::Split(key(&**split))).collect()
+    }
 }
 
 /// The unit of a model: the `TrafficSplits` that name it; itself, if none of them does or all yield to older ones.
@@ -154,30 +254,11 @@ fn unit_of(cache: &Cache, model: Key) -> Vec<Unit> {
     units
 }
 
-fn touched_child<K: Resource<DynamicType = ()>>(cache: &Cache, child: &K) -> Vec<Unit> {
-    let namespace = child.meta().namespace.clone().unwrap_or_default();
-    let model = child.meta().labels.as_ref().and_then(|labels| labels.get(MODEL_LABEL));
+/// The unit of the model that an object bears the label of, and the `TrafficSplit` that it was left to.
+fn units_of_child(cache: &Cache, child: &ObjectMeta) -> Vec<Unit> {
+    let namespace = child.namespace.clone().unwrap_or_default();
+    let model = child.labels.as_ref().and_then(|labels| labels.get(MODEL_LABEL));
     let mut units = model.map(|model| unit_of(cache, (namespace.clone(), model.clone()))).unwrap_or_default();
-    units.extend(heir(child.meta()).map(|split| Unit::Split((namespace, split.name.clone()))));
+    units.extend(heir(child).map(|split| Unit::Split((namespace, split.name.clone()))));
     units
-}
-
-fn touched_runtime(cache: &Cache, runtime: &Guard<ModelRuntime>) -> Vec<Unit> {
-    let name = runtime.name_any();
-    let uses = |model: &&Arc<Guard<ModelDeployment>>| {
-        model.0.as_ref().is_ok_and(|m| m.spec.runtime_ref.as_ref().is_some_and(|r| r.name == name))
-    };
-    cache.models.all().filter(uses).flat_map(|model| unit_of(cache, key(&**model))).collect()
-}
-
-fn touched_gateway(cache: &Cache, gateway: &super::cache::Gateway) -> Vec<Unit> {
-    let (namespace, name) = key(gateway);
-    let hangs = |split: &&Arc<Guard<TrafficSplit>>| {
-        split.0.as_ref().is_ok_and(|s| {
-            s.spec.route.http_route.parent_refs.iter().any(|p| {
-                p.name == name && p.namespace.as_ref().or(s.metadata.namespace.as_ref()) == Some(&namespace)
-            })
-        })
-    };
-    cache.splits.all().filter(hangs).map(|split| Unit::Split(key(&**split))).collect()
 }
