@@ -1,8 +1,8 @@
 //! Worlds that found bugs. Each says what would have happened to a user; they run first.
 
-mod old;
+pub mod old;
 pub mod refused;
-mod shared;
+pub mod shared;
 
 use std::{
     env,

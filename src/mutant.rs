@@ -68,6 +68,8 @@ mutants! {
     UnguardedRoute,
     /// A Deployment is made smaller whatever it has become.
     UnguardedScale,
+    /// A Service is pointed somewhere whatever it has become.
+    UnguardedService,
     /// Whatever has the name is deleted.
     UnguardedDelete,
     /// Children are made without an owner.
@@ -164,6 +166,10 @@ mutants! {
     PodListNeeded,
     /// Every sentence and number is written at once.
     WordsUnpaced,
+    /// A unit with a candidate waits as long as any other after it failed.
+    BackoffBlind,
+    /// What a live read brings wakes nobody.
+    LiveReadUnheard,
 }
 
 /// Whether this fault is switched on: never, in what is shipped.

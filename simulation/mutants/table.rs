@@ -6,8 +6,8 @@ use seatrial::mutant::Mutant::{self, *};
 use super::worlds::{
     aborted_over_nothing, asked, bad_and_paused, bad_and_promoted, broken_stable, child_deleted, edited,
     evicted, few_requests, flapping, foreign, lagging, moved, never_ready, newer, newer_while_watching,
-    no_pods_listed, partition, paused_early, refused, route_refused, scaled, slow_gateway, soon_over,
-    split_deleted, unapproved, unmeasured,
+    no_pods_listed, partition, paused_early, refused, route_refused, scaled, seldom_read, slow_gateway,
+    soon_over, split_deleted, unapproved, unmeasured, yielded_unseen,
 };
 #[expect(clippy::enum_glob_use, reason = "the table below is read by people: a line a mutant")]
 use crate::checker::Invariant::{self, *};
@@ -63,6 +63,7 @@ pub const KNOWN: &[Known] = &[
     hinted(NoLiveRead, "4221 kserve-5088 sieve", &[S2, S5, S15, S16, S30], lagging),
     known(UnguardedRoute, "flagger-1634 3559", &[S17]),
     known(UnguardedScale, "3216", &[S17]),
+    known(UnguardedService, "3216 (our seed 6907)", &[S17, S5]),
     known(UnguardedDelete, "flagger-853 243 sieve", &[S17]),
     known(MissingOwner, "kserve-5934", &[S29]),
     hinted(ForeignAdopted, "kruise-278 flagger-1677", &[S29], foreign),
@@ -111,4 +112,6 @@ pub const KNOWN: &[Known] = &[
     hinted(PauseRaises, "3850", &[S7], paused_early),
     hinted(PodListNeeded, "flagger-1801 (as a permission)", &[L13, L5, L1], no_pods_listed),
     hinted(WordsUnpaced, "plugin-230 231", &[S23], flapping),
+    hinted(BackoffBlind, "flagger-1801 (our seed 10277)", &[S13], seldom_read),
+    hinted(LiveReadUnheard, "sieve (our seed 10103)", &[L1, L5, L8], yielded_unseen),
 ];

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     faults::{Fault, What},
     objects::{NAMESPACE, Step},
-    regressions::refused,
+    regressions::{old, refused, shared},
     scenario::{Scenario, Version, model_key, split_key},
 };
 
@@ -193,6 +193,14 @@ pub fn moved(scenario: &mut Scenario) {
 
 pub fn no_pods_listed(scenario: &mut Scenario) {
     *scenario = Scenario { seed: scenario.seed, ..refused::no_pods_listed(8 + scenario.seed % 12) };
+}
+
+pub fn seldom_read(scenario: &mut Scenario) {
+    *scenario = old::seldom_read(scenario.seed);
+}
+
+pub fn yielded_unseen(scenario: &mut Scenario) {
+    *scenario = shared::yielded_unseen(scenario.seed);
 }
 
 /// Pods of what serves come and go.

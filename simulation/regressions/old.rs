@@ -33,7 +33,7 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         ),
         (
             "where a third of all answers was cut off, a failing candidate kept its traffic for most of a minute",
-            seldom_read(),
+            (1..=10).map(seldom_read).collect(),
         ),
         (
             "a new version got traffic with too few pods: its model had been scaled while the rest of its unit was read",
@@ -113,18 +113,14 @@ fn pointed_back() -> Vec<Scenario> {
 }
 
 /// Reads of a unit take several requests: most of them fail. The candidate fails after a while, in a long step.
-fn seldom_read() -> Vec<Scenario> {
-    let of = |seed| {
-        let mut scenario = rollout(Version::ErrorsFrom(Duration::from_secs(66), 0.4));
-        scenario.seed = seed;
-        scenario.splits[0].steps.iter_mut().for_each(|step| (step.bake, step.longest) = (60, 200));
-        scenario.rewrite();
-        let (from, until) = (Duration::from_secs(52), Duration::from_secs(140));
-        scenario.faults =
-            vec![Fault { id: 1, what: What::Truncated, replica: None, from, until, share: 300 }];
-        scenario
-    };
-    (1..=10).map(of).collect()
+pub fn seldom_read(seed: u64) -> Scenario {
+    let mut scenario = rollout(Version::ErrorsFrom(Duration::from_secs(66), 0.4));
+    scenario.seed = seed;
+    scenario.splits[0].steps.iter_mut().for_each(|step| (step.bake, step.longest) = (60, 200));
+    scenario.rewrite();
+    let (from, until) = (Duration::from_secs(52), Duration::from_secs(140));
+    scenario.faults = vec![Fault { id: 1, what: What::Truncated, replica: None, from, until, share: 300 }];
+    scenario
 }
 
 /// Reads of the unit are lost, and sent again seconds later, while its first weights are due; a user asks for more pods of

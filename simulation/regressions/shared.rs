@@ -32,7 +32,7 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         ("a version promoted twice got everything before one of its pods was ready", vec![promoted_twice()]),
         (
             "a TrafficSplit that had yielded was not looked at any more once it need not: the model of both stood still",
-            yielded_unseen(),
+            (1..=16).map(yielded_unseen).collect(),
         ),
         (
             "while a TrafficSplit yielded, its users were never sent to a new version, and old pods stayed for ever",
@@ -152,35 +152,32 @@ fn yields_for_ever() -> Vec<Scenario> {
 
 /// "flowers" names "iris" for a while. A new version of that comes before the watch tells that it does so no more, and a
 /// reconcile of "flowers" fails, so that it is read live.
-fn yielded_unseen() -> Vec<Scenario> {
-    let of = |seed| {
-        let seconds = Duration::from_secs;
-        let mut scenario = rollout(Version::Good);
-        scenario.seed = seed;
-        let wine = Model { name: "wine", ..scenario.models[0].clone() };
-        let alone = Split { name: "flowers", backends: vec![("wine", 10)], ..scenario.splits[0].clone() };
-        let both = Split { backends: vec![("wine", 10), ("iris", 10)], ..alone.clone() };
-        let names = |split: &Split| {
-            let backends = split.object()["spec"]["backends"].clone();
-            Deed::Merge(split_key("flowers"), json!({"spec": {"backends": backends}}))
-        };
-        scenario.script = vec![
-            (Duration::ZERO, Deed::Create(alone.object())),
-            (Duration::ZERO, Deed::Create(wine.object("1.0.0"))),
-            (seconds(2), Deed::Create(scenario.splits[0].object())),
-            (seconds(2), Deed::Create(scenario.models[0].object("0.0.0"))),
-            (seconds(35), names(&both)),
-            (seconds(60), names(&alone)),
-            (seconds(61), Deed::Version(model_key("iris"), "0.1.0".to_owned())),
-        ];
-        scenario.models.push(wine);
-        scenario.splits.push(alone);
-        let fault =
-            |id, what| Fault { id, what, replica: None, from: seconds(59), until: seconds(70), share: 500 };
-        scenario.faults = vec![fault(1, What::Status(500)), fault(2, What::Slow(seconds(8)))];
-        scenario
+pub fn yielded_unseen(seed: u64) -> Scenario {
+    let seconds = Duration::from_secs;
+    let mut scenario = rollout(Version::Good);
+    scenario.seed = seed;
+    let wine = Model { name: "wine", ..scenario.models[0].clone() };
+    let alone = Split { name: "flowers", backends: vec![("wine", 10)], ..scenario.splits[0].clone() };
+    let both = Split { backends: vec![("wine", 10), ("iris", 10)], ..alone.clone() };
+    let names = |split: &Split| {
+        let backends = split.object()["spec"]["backends"].clone();
+        Deed::Merge(split_key("flowers"), json!({"spec": {"backends": backends}}))
     };
-    (1..=16).map(of).collect()
+    scenario.script = vec![
+        (Duration::ZERO, Deed::Create(alone.object())),
+        (Duration::ZERO, Deed::Create(wine.object("1.0.0"))),
+        (seconds(2), Deed::Create(scenario.splits[0].object())),
+        (seconds(2), Deed::Create(scenario.models[0].object("0.0.0"))),
+        (seconds(35), names(&both)),
+        (seconds(60), names(&alone)),
+        (seconds(61), Deed::Version(model_key("iris"), "0.1.0".to_owned())),
+    ];
+    scenario.models.push(wine);
+    scenario.splits.push(alone);
+    let fault =
+        |id, what| Fault { id, what, replica: None, from: seconds(59), until: seconds(70), share: 500 };
+    scenario.faults = vec![fault(1, What::Status(500)), fault(2, What::Slow(seconds(8)))];
+    scenario
 }
 
 /// "flowers" and "iris", of which one is edited to name a model of the other.

@@ -267,7 +267,11 @@ impl Controller {
         let kind = K::kind(&()).into_owned();
         let mut body = body(desired);
         if let Some(live) = live {
-            let open = [(Mutant::UnguardedRoute, "HTTPRoute"), (Mutant::UnguardedScale, "Deployment")];
+            let open = [
+                (Mutant::UnguardedRoute, "HTTPRoute"),
+                (Mutant::UnguardedScale, "Deployment"),
+                (Mutant::UnguardedService, "Service"),
+            ];
             if !open.iter().any(|(mutant, of)| on(*mutant) && *of == kind) {
                 body["metadata"]["uid"] = Value::from(live.uid());
                 body["metadata"]["resourceVersion"] = Value::from(live.resource_version());

@@ -333,6 +333,6 @@ fn parts(unit: &Unit, models: &[Key]) -> impl Iterator<Item = Unit> {
 #[must_use]
 pub fn backoff(failures: u32, has_candidate: bool) -> std::time::Duration {
     let millis = 100_u64.saturating_mul(1 << failures.min(9));
-    let most = if has_candidate { 2_000 } else { 30_000 };
+    let most = if has_candidate && !on(Mutant::BackoffBlind) { 2_000 } else { 30_000 };
     std::time::Duration::from_millis(if on(Mutant::BackoffMissing) { 20 } else { millis.min(most) })
 }

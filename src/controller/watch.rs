@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
+    mutant::{Mutant, on},
     revision::MODEL_LABEL,
     route::HTTPRoute,
 };
@@ -123,12 +124,12 @@ impl Controller {
     /// Takes in what a live read brought. Its watch will have nothing to add to that, so whom it concerns is woken now: it
     /// may be more than the unit that was read.
     pub fn learn<K: Watched>(&self, object: K) {
-        self.change(|table| table.put(object));
+        self.change(|table| heard(table.put(object)));
     }
 
     /// As [`Self::learn`], of all that there is of a model: what is not in the list is gone.
     pub fn learn_all<K: Watched + Clone>(&self, model: &Key, list: ObjectList<K>) {
-        self.change(|table| table.put_all(model, list));
+        self.change(|table| heard(table.put_all(model, list)));
     }
 
     /// Wakes the units that a change of a table concerns, once everything was listed.
@@ -140,6 +141,11 @@ impl Controller {
             touched.iter().flat_map(|object| object.units(&cache)).for_each(|unit| self.queue.add(unit, now));
         }
     }
+}
+
+/// Of what a live read brought, what is to be heard: all.
+fn heard<K>(changed: Vec<Arc<K>>) -> Vec<Arc<K>> {
+    if on(Mutant::LiveReadUnheard) { vec![] } else { changed }
 }
 
 impl Watched for Guard<TrafficSplit> {
