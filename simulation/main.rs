@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `SEEDS=20000 FROM=1` says which seeds; `TWICE=1` plays each of them twice; `DIGEST=1` prints a number for the history of
-//! each, to compare two builds. `SEED=n` replays one and tells its history. `plans` goes through the systematic
-//! plans instead. Exit code 1 when an invariant was violated or a replay differed.
+//! each, to compare two builds. `SEED=n` replays one and tells its history; with `REQUESTS=1` what was asked for, too, with
+//! `LAST=1` each object as it was last. `plans` goes through the systematic plans instead. Exit code 1 when an invariant was violated or a replay differed.
 
 mod allocator;
 #[allow(dead_code, reason = "the checker tells more than the table shows")]
@@ -115,6 +115,11 @@ fn one(seed: u64) -> ExitCode {
     if env::var_os("QUIET").is_none() {
         for change in &outcome.history {
             println!("{}", story::line(change));
+        }
+        if env::var_os("LAST").is_some() {
+            let last: std::collections::BTreeMap<_, _> =
+                outcome.history.iter().map(|change| (&change.key, &change.after)).collect();
+            last.values().filter_map(|object| object.as_deref()).for_each(|object| println!("{object:#}"));
         }
         if env::var_os("REQUESTS").is_some() {
             outcome.asked.iter().for_each(|request| println!("{}", story::asked(request)));

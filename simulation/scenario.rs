@@ -85,6 +85,7 @@ impl Version {
             Self::Slow if latency => Quality::Bad,
             Self::NeverReady | Self::NoImage => Quality::NeverReady,
             Self::Crashing(_) => Quality::Crashing,
+            Self::Flapping | Self::Evicted(_) => Quality::Restless,
             _ => Quality::Unclear,
         }
     }

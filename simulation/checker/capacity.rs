@@ -138,7 +138,13 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
                 .filter_map(|name| world.models.get(&Key::new("ModelDeployment", &key.namespace, name)))
                 .any(|other| other.when(sent).is_some());
             let carried = world.carried.get(&(key.namespace.as_str(), key.name.as_str()));
-            let went = models.states.iter().rfind(|s| s.change.at <= sent).map(|s| s.change.at);
+            let ends = models.states.windows(2).filter(|pair| pair[1].change.at <= sent);
+            // A life in which we wrote nothing about it was over before anybody of ours saw it.
+            let seen = |pair: &&[super::tracks::State<'_, super::tracks::Model>]| {
+                let before = pair[0].value.as_ref();
+                before.is_some_and(|m| m.status.observed_generation > 0) && pair[1].value.is_none()
+            };
+            let went = ends.rev().find(seen).map(|pair| pair[1].change.at);
             let latest = carried.and_then(|c| c.last_carried(change.at));
             // One that no proxy sent to when its model went (a candidate that was starting) was needed until then at most.
             let last = if replaced { latest } else { latest.min(went) };

@@ -123,4 +123,6 @@ pub enum Quality {
     NeverReady,
     /// Its pods end again and again.
     Crashing,
+    /// Its pods are evicted, or not ready, again and again: nobody is to blame, and it starts again for as long as they are.
+    Restless,
 }

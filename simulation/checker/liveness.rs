@@ -99,8 +99,12 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
             let none = model.spec.full_size() == 0;
             held || none || matches!(never, Some(Quality::NeverReady | Quality::Crashing))
         }
-        // Nobody is to blame: without requests nothing can be proven, and a broken stable cannot be returned to.
-        _ => held || world.input.facts.rate == 0.0 || !servable(world, key, model),
+        // Nobody is to blame: without requests nothing can be proven, a broken stable cannot be returned to, and what loses
+        // its pods again and again starts again each time.
+        _ => {
+            let again = status.attempt > 1 && matches!(never, Some(Quality::Restless));
+            held || again || world.input.facts.rate == 0.0 || !servable(world, key, model)
+        }
     };
     if !ends {
         return Some(format!(

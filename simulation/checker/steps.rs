@@ -140,8 +140,14 @@ pub fn s8_bounded_blast_radius(world: &World<'_>, out: &mut Findings) {
         let Some(step) = &after.step else { continue };
         let kept = before.step.as_ref().is_some_and(|old| old.weight >= step.weight && turn.same_trial());
         let from = world.read_from(turn.change);
-        let Some((key, _)) = world.split_of(turn.key, turn.change.revision) else { continue };
-        let specs = world.splits[key].during(from, turn.change.revision).flatten();
+        // Before it gets weight, the schedule is looked at once more, live.
+        if step.entered.is_none() || world.split_of(turn.key, turn.change.revision).is_none() {
+            continue;
+        }
+        // Another one may have named it when that was planned.
+        let near = world.splits.iter().filter(|(key, _)| key.namespace == turn.key.namespace);
+        let specs = near.flat_map(|(_, track)| track.during(from, turn.change.revision).flatten());
+        let specs = specs.filter(|split| split.names(&turn.key.name));
         let index = usize::try_from(step.index).unwrap_or(0);
         let declared =
             specs.map(|s| s.spec.strategy.canary.steps.get(index).map_or(1_000_000, |s| s.weight.ppm()));

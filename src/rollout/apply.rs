@@ -223,7 +223,8 @@ fn first_step(canary: &Canary, now: Timestamp) -> StepStatus {
 
 fn begin(status: &mut ModelDeploymentStatus, since: Timestamp) {
     if let Some(at) = &mut status.step {
-        at.starts.push(StepStart { index: at.index, since: since.into(), until: None });
+        let (index, weight) = (at.index, at.weight);
+        at.starts.push(StepStart { index, weight, since: since.into(), until: None });
     }
 }
 
@@ -277,6 +278,8 @@ fn reindex(
     let (Some(at), Some(canary)) = (&mut status.step, canary) else { return };
     let present = at.weight;
     take(at, canary, index, now);
+    // What was measured at steps of another schedule proves nothing about this one's.
+    at.starts.iter_mut().for_each(|start| start.index = steps::EARLIER);
     if at.entered.is_some() && !on(Mutant::EditRaises) {
         at.weight = present;
     }
@@ -389,6 +392,6 @@ fn remember(
 /// The weight that the route should give the candidate in the present state.
 #[must_use]
 pub fn candidate_weight(status: &ModelDeploymentStatus, canary: Option<&Canary>) -> Percent {
-    let (Some(step), Some(canary)) = (&status.step, canary) else { return Percent::ZERO };
-    phase::weight(status.phase, step.weight, steps::granted(step, canary))
+    let (Some(step), Some(_)) = (&status.step, canary) else { return Percent::ZERO };
+    phase::weight(status.phase, step.weight, steps::granted(step))
 }

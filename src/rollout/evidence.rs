@@ -253,7 +253,8 @@ impl Evidence {
             Err(unanswered) if preparing && unanswered.reason == "NoData" => Ok(true),
             Err(unanswered) => {
                 if let Judged::Value(judge) = &mut slo.judged {
-                    judge.fold(until, step_at(step, until - interval, until), None);
+                    let stay = step_at(step, until - interval, until);
+                    judge.fold(until, stay.map(|stay| stay.number), None);
                 }
                 Err(unanswered)
             }
@@ -270,7 +271,7 @@ impl Evidence {
     /// The verdicts as they stand.
     #[must_use]
     pub fn judgement(&mut self, step: &StepStatus, now: Timestamp) -> Judgement {
-        let said = self.said(step.index);
+        let said = self.said(steps::present(step).number);
         let all: Vec<_> =
             self.slos.iter().zip(said).map(|(slo, (verdict, status))| (slo, verdict, status)).collect();
         let breach = all.iter().find_map(|(slo, verdict, status)| {
@@ -305,7 +306,7 @@ impl Evidence {
         }
     }
 
-    /// The verdict on each SLO, and what its status says.
+    /// The verdict on each SLO at a stay (its number), and what its status says.
     fn said(&mut self, step: i32) -> Vec<(Verdict, SloStatus)> {
         let judges: Vec<&SloJudge> = self
             .slos
@@ -334,9 +335,9 @@ impl Evidence {
 
     /// Time at this step for which every SLO has data.
     fn baked(&self, step: &StepStatus) -> Duration {
-        let interval = self.interval();
+        let (interval, present) = (self.interval(), steps::present(step));
         let of_step =
-            |block: &i64| step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index);
+            |block: &i64| step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(present);
         let mut sets =
             self.slos.iter().map(|s| s.blocks.iter().copied().filter(of_step).collect::<BTreeSet<_>>());
         let first = sets.next().unwrap_or_default();
@@ -375,10 +376,10 @@ impl Evidence {
 
     /// Forgets which blocks had data at earlier steps: they are not asked for again.
     pub fn trim(&mut self, step: &StepStatus) {
-        let interval = self.interval();
+        let (interval, present) = (self.interval(), steps::present(step));
         for slo in &mut self.slos {
             slo.blocks.retain(|block| {
-                step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(step.index)
+                step_at(Some(step), *block * interval, (*block + 1) * interval) == Some(present)
             });
         }
     }

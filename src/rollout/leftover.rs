@@ -209,7 +209,8 @@ mod tests {
         assert_eq!(end(&split, &[]), None, "nobody has been told yet that it is gone");
         let gone = State::no("NothingReady", "no backend is ready yet");
         conditions::set(&mut split.status.conditions, PROGRAMMED, Some(gone), 1, now);
-        assert_eq!(end(&split, &[]), Some(now + SignedDuration::from_secs(6)));
+        let forgotten = split.propagation.signed();
+        assert_eq!(end(&split, &[]), Some(now + forgotten + SignedDuration::from_secs(6)));
     }
 
     #[test]

@@ -72,11 +72,12 @@ pub fn revisions(model: &Model, status: &mut ModelDeploymentStatus, around: &Aro
 }
 
 /// Whether some proxy may still apply weights that send to a revision. Told by its status, so that it is known too once the
-/// `TrafficSplit` is deleted, which takes with it since when its route is effective.
+/// `TrafficSplit` is deleted, which takes with it since when its route is effective. (Where there is no route, [`is_drained`]
+/// waits until it is forgotten.)
 fn may_be_sent_to(revision: &str, around: &Around<'_>) -> bool {
     let Some(split) = around.split.filter(|_| !on(Mutant::DrainFromWrite)) else { return false };
-    let shares = split.route.live().is_some_and(|view| view.shares.contains_key(revision));
-    shares || !around.effective.is_settled()
+    let Some(view) = split.route.live() else { return false };
+    view.shares.contains_key(revision) || !around.effective.is_settled()
 }
 
 /// What a route of another `TrafficSplit` sends to is warm without an end. Once it sends there no more, its proxies have to
@@ -229,11 +230,12 @@ pub fn is_drained(
     now.duration_since(since) >= drained_after(split).signed()
 }
 
-/// Since when there is no route of ours that could send anybody anything (none yet, or somebody has deleted it), as the status
-/// tells.
+/// Since when no proxy sends anybody anything by a route of ours: there is none (none yet, or somebody has deleted it), as
+/// the status tells, and the last proxy has forgotten it.
 #[must_use]
 pub fn unrouted_since(split: &Split) -> Option<Timestamp> {
-    conditions::false_since(&split.status.conditions, PROGRAMMED).filter(|_| split.route.live().is_none())
+    let gone = conditions::false_since(&split.status.conditions, PROGRAMMED)?;
+    gone.checked_add(split.propagation.signed()).ok().filter(|_| split.route.live().is_none())
 }
 
 /// How long requests may still run at a revision that lost its weight: the route's own limit, else 30 s.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     past::Past,
     question::{Answer, Counters, Series, Unanswered},
+    steps::{self, Stay},
 };
 use crate::{
     analysis::{
@@ -106,11 +107,11 @@ impl SloEvidence {
         step: Option<&StepStatus>,
         last: i32,
     ) -> bool {
-        let present = step.map(|s| s.index);
+        let present = step.map(steps::present);
         match (&mut self.judged, answer) {
             (Judged::Value(judge), Answer::Value(value)) => {
                 let at = step_at(step, until - interval, until);
-                judge.fold(until, at, Some(*value));
+                judge.fold(until, at.map(|stay| stay.number), Some(*value));
                 if at.is_some() && at == present {
                     self.blocks.insert(until.div_euclid(interval) - 1);
                 }
@@ -120,12 +121,14 @@ impl SloEvidence {
                 share.reported = None;
                 share.ledger.observe(&parts(candidate, stable));
                 let closed = share.ledger.close(until, |from, to| {
-                    let step = step_at(step, from, to);
-                    Standing { step, alone: step == Some(last) }
+                    let stay = step_at(step, from, to);
+                    let alone = stay.is_some_and(|stay| stay.index == last);
+                    Standing { step: stay.map(|stay| stay.number), alone }
                 });
                 let newest = closed.last().is_none_or(|closed| closed.block.candidate.is_some());
                 let here = (closed.iter().map(|closed| &closed.block))
-                    .filter(|b| b.candidate.is_some() && b.step.is_some() && b.step == present);
+                    .filter(|b| b.candidate.is_some() && b.step.is_some())
+                    .filter(|b| b.step == present.map(|stay| stay.number));
                 self.blocks.extend(here.map(|block| block.index));
                 share.keep(closed);
                 newest
@@ -135,12 +138,13 @@ impl SloEvidence {
     }
 }
 
-/// The step whose weight was effective from one moment to another (milliseconds); `None` while weights were moving.
-pub(super) fn step_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<i32> {
+/// The stay whose weight was effective from one moment to another (milliseconds); `None` while weights were moving.
+pub(super) fn step_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<Stay> {
     let holds = |s: &&StepStart| {
         s.since.0.as_millisecond() <= from && s.until.as_ref().is_none_or(|u| to <= u.0.as_millisecond())
     };
-    step?.starts.iter().find(holds).map(|s| s.index)
+    let starts = &step?.starts;
+    steps::stay(starts, starts.iter().position(|start| holds(&start))?)
 }
 
 /// A length of time as Prometheus counts it. Milliseconds of a limit are far below 2^53.

@@ -113,12 +113,36 @@ pub fn effective(status: &StepStatus) -> Option<&StepStart> {
 
 /// The last weight of this rollout that was effective: what a pause holds.
 #[must_use]
-pub fn granted(status: &StepStatus, canary: &Canary) -> Percent {
-    match status.starts.last() {
-        None => Percent::ZERO,
-        Some(start) if start.index == status.index => status.weight,
-        Some(start) => weight(canary, start.index).min(status.weight),
-    }
+pub fn granted(status: &StepStatus) -> Percent {
+    status.starts.last().map_or(Percent::ZERO, |start| start.weight.min(status.weight))
+}
+
+/// What [`StepStart::index`] is when its schedule is not the present one.
+pub const EARLIER: i32 = -1;
+
+/// Time at a step, interruptions aside. A step that is taken again (its schedule was edited and set back, or its model was in
+/// another `TrafficSplit`) is another stay: what was measured before proves nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// Index of the step.
+    pub index: i32,
+    /// No other stay of the trial has it: how many beginnings there were before.
+    pub number: i32,
+}
+
+/// The stay that one of the beginnings is of.
+#[must_use]
+pub fn stay(starts: &[StepStart], position: usize) -> Option<Stay> {
+    let index = starts.get(position)?.index;
+    let before = starts[..position].iter().rev().take_while(|start| start.index == index).count();
+    Some(Stay { index, number: i32::try_from(position - before).unwrap_or(i32::MAX) })
+}
+
+/// The stay at the present step, which may be without a beginning yet.
+#[must_use]
+pub fn present(status: &StepStatus) -> Stay {
+    let of_step = status.starts.iter().rev().take_while(|start| start.index == status.index).count();
+    Stay { index: status.index, number: i32::try_from(status.starts.len() - of_step).unwrap_or(i32::MAX) }
 }
 
 #[cfg(test)]

@@ -145,8 +145,11 @@ pub struct StepStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStart {
-    /// Index of the step.
+    /// Index of the step; -1 for one of a schedule that was edited since, or of another `TrafficSplit`.
     pub index: i32,
+    /// The weight that was effective.
+    #[serde(default)]
+    pub weight: Percent,
     /// From when its weight was effective.
     pub since: MicroTime,
     /// Until when; absent while it is effective.
