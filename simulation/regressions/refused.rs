@@ -35,10 +35,28 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             (8..20).step_by(2).map(no_pods_listed).collect(),
         ),
         (
+            "the pods of a replaced revision stayed for ever once its model was named by a TrafficSplit that is refused",
+            (42..56).step_by(2).map(named_late).collect(),
+        ),
+        (
             "what a webhook denied for a while was refused for good, or held up what it had nothing to do with",
             ["httproutes", "deployments", "services"].into_iter().flat_map(denied).collect(),
         ),
     ]
+}
+
+/// A model that served by itself, and replaces its revision just then, gets a `TrafficSplit` that nobody can judge for.
+fn named_late(second: u64) -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let is_split = |deed: &Deed| matches!(deed, Deed::Create(object) if object["kind"] == "TrafficSplit");
+    for (at, deed) in &mut scenario.script {
+        if is_split(deed) {
+            *at = Duration::from_secs(second);
+        }
+    }
+    let spec = json!({"spec": {"analysis": {"provider": "gone"}}});
+    scenario.script.push((Duration::from_millis(second * 1000 + 300), Deed::Merge(split_key("iris"), spec)));
+    scenario
 }
 
 /// Two references to the same Gateway: our schema takes them, that of `HTTPRoute` does not.

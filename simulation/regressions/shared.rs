@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     draw::revision_of,
     faults::{Fault, What},
-    objects::{Model, NAMESPACE, Split},
+    objects::{Model, NAMESPACE, Split, Step},
     plans::bases::rollout,
     scenario::{Scenario, Version, model_key, split_key},
 };
@@ -33,6 +33,14 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         (
             "a TrafficSplit that had yielded was not looked at any more once it need not: the model of both stood still",
             (1..=16).map(yielded_unseen).collect(),
+        ),
+        (
+            "a model that came from another TrafficSplit passed a step on what had been measured at that one's step",
+            (48..66).step_by(2).map(lent).collect(),
+        ),
+        (
+            "pods that a yielding route had sent to ended before the last proxy had forgotten that it was deleted",
+            (56..64).map(yielding_deleted).collect(),
         ),
         (
             "while a TrafficSplit yielded, its users were never sent to a new version, and old pods stayed for ever",
@@ -177,6 +185,41 @@ pub fn yielded_unseen(seed: u64) -> Scenario {
     let fault =
         |id, what| Fault { id, what, replica: None, from: seconds(59), until: seconds(70), share: 500 };
     scenario.faults = vec![fault(1, What::Status(500)), fault(2, What::Slow(seconds(8)))];
+    scenario
+}
+
+/// In mid-rollout "iris" belongs to the older "flowers" for two seconds, whose steps are others.
+fn lent(second: u64) -> Scenario {
+    let (seconds, mut scenario) = (Duration::from_secs, rollout(Version::Good));
+    let wine = Model { name: "wine", ..scenario.models[0].clone() };
+    let mut alone = Split { name: "flowers", backends: vec![("wine", 10)], ..scenario.splits[0].clone() };
+    alone.steps.push(Step { weight: 80, ..alone.steps[0].clone() });
+    let both = Split { backends: vec![("wine", 10), ("iris", 10)], ..alone.clone() };
+    let names = |split: &Split| {
+        let backends = split.object()["spec"]["backends"].clone();
+        Deed::Merge(split_key("flowers"), json!({"spec": {"backends": backends}}))
+    };
+    scenario.script.iter_mut().for_each(|(at, _)| *at += seconds(1));
+    scenario.script.extend([
+        (Duration::ZERO, Deed::Create(alone.object())),
+        (Duration::ZERO, Deed::Create(wine.object("1.0.0"))),
+        (seconds(second), names(&both)),
+        (seconds(second + 2), names(&alone)),
+    ]);
+    scenario.models.push(wine);
+    scenario.splits.push(alone);
+    scenario
+}
+
+/// "flowers" yields; the model that only it names is deleted, then its route.
+fn yielding_deleted(second: u64) -> Scenario {
+    let mut scenario = yields_at(false, 40);
+    let route = Key::new("HTTPRoute", NAMESPACE, "flowers");
+    scenario.script.retain(|(_, deed)| !matches!(deed, Deed::Version(..)));
+    for (at, key) in [(44, model_key("wine")), (44, model_key("digits")), (second, route)] {
+        scenario.script.push((Duration::from_secs(at), Deed::Delete(key)));
+    }
+    scenario.quiet = Duration::from_secs(150);
     scenario
 }
 
