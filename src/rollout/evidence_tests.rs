@@ -1,9 +1,12 @@
 use rstest::rstest;
 use serde_json::json;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
 use super::*;
 use crate::{
     analysis::settings::Kappa,
+    api::v1alpha1::StepStart,
     rollout::question::{Counters, Series},
 };
 
@@ -99,6 +102,46 @@ fn play(evidence: &mut Evidence, minutes: i64, past_from: i64) {
                 About::Past(_) => {}
             }
         }
+    }
+}
+
+/// A candidate without errors: everything about it is good.
+fn faultless(question: &Question) -> Answer {
+    let of = |revision: &str| counters(question, revision, 50, 0);
+    let stable = question.stable.as_deref().map(of).unwrap_or_default();
+    Answer::Counters { candidate: of(&question.candidate), stable }
+}
+
+#[test]
+fn what_was_measured_at_a_step_of_another_schedule_proves_nothing_about_this_one() {
+    let asked_until = |evidence: &mut Evidence, step: &StepStatus, minutes: i64| {
+        let now = at(ENTERED + minutes * 60_000);
+        for _ in 0..20 {
+            for (about, question) in evidence.questions(now) {
+                match about {
+                    About::Trial(slo) => {
+                        evidence.fold(slo, &question, Ok(faultless(&question)), Some(step), 1);
+                    }
+                    About::Past(slo) => evidence.remember(slo, &question, &Ok(faultless(&question)), now),
+                }
+            }
+        }
+        let judgement = evidence.judgement(step, now);
+        (judgement.pass, judgement.baked.millis() > 0)
+    };
+    let mut kept = evidence(json!({}), &availability());
+    assert_eq!(asked_until(&mut kept, &step(), 20), (true, true));
+
+    // Its schedule was edited and set back: the same index, and the same weight, since just now.
+    let mut again = step();
+    let edited = MicroTime(at(ENTERED + 20 * 60_000));
+    (again.since, again.starts[0].until) = (edited.clone(), Some(edited.clone()));
+    again.starts[0].index = steps::EARLIER;
+    again.starts.push(StepStart { index: 0, weight: again.weight, since: edited, until: None });
+    let mut restarted = evidence(json!({}), &availability());
+    for evidence in [&mut kept, &mut restarted] {
+        assert_eq!(asked_until(evidence, &again, 20), (false, false));
+        assert_eq!(asked_until(evidence, &again, 40), (true, true));
     }
 }
 

@@ -177,6 +177,34 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_is_taken_again_is_another_stay() {
+        let began = |indices: &[i32]| -> StepStatus {
+            let start =
+                |index: &i32| json!({"index": index, "weight": "5%", "since": "2026-01-01T00:00:00.000000Z"});
+            let starts: Vec<_> = indices.iter().map(start).collect();
+            let status = json!({"index": 1, "progress": "", "weight": "50%", "since": "2026-01-01T00:00:00.000000Z",
+                                "starts": starts});
+            serde_json::from_value(status).unwrap()
+        };
+        for (indices, number) in [
+            (&[][..], 0),
+            (&[0][..], 1),
+            (&[0, 1][..], 1),
+            (&[0, 1, 1][..], 1), // interrupted
+            (&[EARLIER, EARLIER][..], 2),
+            (&[EARLIER, EARLIER, 1][..], 2),
+        ] {
+            let status = began(indices);
+            assert_eq!(present(&status), Stay { index: 1, number }, "{indices:?}");
+            if status.starts.last().is_some_and(|start| start.index == 1) {
+                assert_eq!(stay(&status.starts, indices.len() - 1), Some(present(&status)), "{indices:?}");
+            }
+            let expected = if indices.is_empty() { Percent::ZERO } else { "5%".parse().unwrap() };
+            assert_eq!(granted(&status), expected, "{indices:?}");
+        }
+    }
+
+    #[test]
     fn a_long_rollout_is_planned_for_and_a_short_one_as_an_hour() {
         let long = canary(&json!([{"weight": "5%", "bake": "4h"}, {"weight": "50%", "bake": "7h"}]), "1h");
         assert_eq!(planned_blocks(&long, 15_000), 12 * 240);
