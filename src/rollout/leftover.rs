@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::conditions::{PROGRAMMED, State},
+        api::conditions::{PROGRAMMED, READY, State},
         api::v1alpha1::RevisionStatus,
         rollout::observed::Route,
         route::Acceptance,
@@ -208,9 +208,15 @@ mod tests {
         assert_eq!((all(None), all(Some(now + SignedDuration::from_secs(1))), all(Some(now))), (0, 0, 2));
         assert_eq!(end(&split, &[]), None, "nobody has been told yet that it is gone");
         let gone = State::no("NothingReady", "no backend is ready yet");
-        conditions::set(&mut split.status.conditions, PROGRAMMED, Some(gone), 1, now);
+        conditions::set(&mut split.status.conditions, READY, Some(gone.clone()), 1, now);
+        let before = now - SignedDuration::from_secs(60);
+        conditions::set(&mut split.status.conditions, PROGRAMMED, Some(gone), 1, before);
         let forgotten = split.propagation.signed();
-        assert_eq!(end(&split, &[]), Some(now + forgotten + SignedDuration::from_secs(6)));
+        assert_eq!(
+            end(&split, &[]),
+            Some(now + forgotten + SignedDuration::from_secs(6)),
+            "a weight that was on its way then says nothing about the route"
+        );
     }
 
     #[test]
@@ -219,7 +225,9 @@ mod tests {
         let mut split = split(&[], &[]);
         split.route = Route::Absent;
         let none = State::no("NothingReady", "no backend is ready yet");
-        conditions::set(&mut split.status.conditions, PROGRAMMED, Some(none), 1, now);
+        for kind in [PROGRAMMED, READY] {
+            conditions::set(&mut split.status.conditions, kind, Some(none.clone()), 1, now);
+        }
         let first: RevisionStatus = serde_json::from_value(json!({
             "name": "a-1", "version": "1", "used": "Draining", "replicas": 1, "readyReplicas": 0,
             "since": "2026-01-01T00:00:10.000000Z",

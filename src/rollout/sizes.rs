@@ -9,7 +9,7 @@ use super::{
     phase, steps,
 };
 use crate::{
-    api::conditions::{self, PROGRAMMED},
+    api::conditions::{self, PROGRAMMED, READY},
     api::v1alpha1::{Duration, ModelDeploymentStatus, Percent, Phase, RevisionStatus, RevisionUse},
     mutant::{Mutant, on},
     route::Effective,
@@ -234,7 +234,9 @@ pub fn is_drained(
 /// the status tells, and the last proxy has forgotten it.
 #[must_use]
 pub fn unrouted_since(split: &Split) -> Option<Timestamp> {
-    let gone = conditions::false_since(&split.status.conditions, PROGRAMMED)?;
+    // A weight that was on its way when it went was not Programmed for longer; what served was Ready.
+    let since = |kind| conditions::false_since(&split.status.conditions, kind);
+    let gone = since(PROGRAMMED)?.max(since(READY)?);
     gone.checked_add(split.propagation.signed()).ok().filter(|_| split.route.live().is_none())
 }
 
