@@ -195,14 +195,13 @@ impl Scenario {
         let Some((model, _)) = of.backends.iter().find(|(model, _)| !named(&by, model)).copied() else {
             return;
         };
-        let backends = |split: &Split| json!({"spec": {"backends": split.object()["spec"]["backends"]}});
         let more =
             Split { backends: by.backends.iter().copied().chain([(model, 20)]).collect(), ..by.clone() };
         let at = self.within(chance, 8);
-        self.script.push((at, Deed::Merge(split_key(by.name), backends(&more))));
+        self.script.push((at, more.edit()));
         let after = self.after(at, chance);
         match chance.u8(..3) {
-            0 => self.script.push((after, Deed::Merge(split_key(by.name), backends(&by)))),
+            0 => self.script.push((after, by.edit())),
             1 => self.script.push((after, Deed::Delete(split_key(of.name)))),
             _ => {}
         }

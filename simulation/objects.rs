@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use seatrial::world::plant::user::Deed;
 use serde_json::{Value, json};
+
+use crate::scenario::split_key;
 
 /// Where everything happens.
 pub const NAMESPACE: &str = "ml";
@@ -117,6 +120,12 @@ impl Step {
 }
 
 impl Split {
+    /// The `TrafficSplit` of this name is edited to name what this one names.
+    pub fn edit(&self) -> Deed {
+        let backends = json!({"spec": {"backends": self.object()["spec"]["backends"]}});
+        Deed::Merge(split_key(self.name), backends)
+    }
+
     /// By chance, for these models.
     pub fn draw(name: &'static str, models: &[&'static str], chance: &mut Rng) -> Self {
         let mut weights: Vec<u32> = (0..chance.usize(1..=3)).map(|_| chance.u32(1..=9) * 10).collect();

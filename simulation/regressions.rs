@@ -149,12 +149,20 @@ fn moved_on() -> Vec<Scenario> {
     (6..26).map(|half| at(half * 500)).collect()
 }
 
-fn paused_by_itself() -> Scenario {
+/// A good version of a model without a `TrafficSplit`.
+fn by_itself() -> Scenario {
     let mut scenario = rollout(Version::Good);
     scenario.splits.clear();
+    scenario.script.retain(|(_, deed)| !makes_split(deed));
     scenario
-        .script
-        .retain(|(_, deed)| !matches!(deed, Deed::Create(object) if object["kind"] == "TrafficSplit"));
+}
+
+fn makes_split(deed: &Deed) -> bool {
+    matches!(deed, Deed::Create(object) if object["kind"] == "TrafficSplit")
+}
+
+fn paused_by_itself() -> Scenario {
+    let mut scenario = by_itself();
     for (second, verb) in [(46, "pause"), (61, "resume")] {
         let model = model_key("iris");
         let deed = Deed::Verb { model, verb, about: About::Candidate, step: None };

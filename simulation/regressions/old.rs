@@ -98,10 +98,7 @@ fn scaled_meanwhile() -> Vec<Scenario> {
 /// The next version comes soon after the one before is ready, and every request arrives once more seconds later.
 fn pointed_back() -> Vec<Scenario> {
     let at = |second| {
-        let mut scenario = rollout(Version::Good);
-        scenario.splits.clear();
-        let is_split = |deed: &Deed| matches!(deed, Deed::Create(object) if object["kind"] == "TrafficSplit");
-        scenario.script.retain(|(_, deed)| !is_split(deed));
+        let mut scenario = super::by_itself();
         let back = Deed::Version(model_key("iris"), "0.0.0".to_owned());
         scenario.script.push((Duration::from_secs(second), back));
         let (from, until) = (Duration::from_secs(44), Duration::from_secs(80));

@@ -52,9 +52,8 @@ fn named_late(seed: u64) -> Scenario {
     let millis = 48_000 + seed * 50;
     let (from, until) = (Duration::from_secs(44), Duration::from_secs(70));
     scenario.faults = vec![Fault { id: 1, what: What::Reset, replica: None, from, until, share: 500 }];
-    let is_split = |deed: &Deed| matches!(deed, Deed::Create(object) if object["kind"] == "TrafficSplit");
     for (at, deed) in &mut scenario.script {
-        if is_split(deed) {
+        if super::makes_split(deed) {
             *at = Duration::from_millis(millis);
         }
     }

@@ -163,17 +163,13 @@ pub fn yielded_unseen(seed: u64) -> Scenario {
     let wine = Model { name: "wine", ..scenario.models[0].clone() };
     let alone = Split { name: "flowers", backends: vec![("wine", 10)], ..scenario.splits[0].clone() };
     let both = Split { backends: vec![("wine", 10), ("iris", 10)], ..alone.clone() };
-    let names = |split: &Split| {
-        let backends = split.object()["spec"]["backends"].clone();
-        Deed::Merge(split_key("flowers"), json!({"spec": {"backends": backends}}))
-    };
     scenario.script = vec![
         (Duration::ZERO, Deed::Create(alone.object())),
         (Duration::ZERO, Deed::Create(wine.object("1.0.0"))),
         (seconds(2), Deed::Create(scenario.splits[0].object())),
         (seconds(2), Deed::Create(scenario.models[0].object("0.0.0"))),
-        (seconds(35), names(&both)),
-        (seconds(60), names(&alone)),
+        (seconds(35), both.edit()),
+        (seconds(60), alone.edit()),
         (seconds(61), Deed::Version(model_key("iris"), "0.1.0".to_owned())),
     ];
     scenario.models.push(wine);
@@ -217,8 +213,7 @@ fn yields_at(older: bool, second: u64) -> Scenario {
     iris.backends.push(("wine", 10));
     flowers.backends.push(("iris", 10));
     let edited = if older { iris } else { flowers };
-    let more = json!({"spec": {"backends": edited.object()["spec"]["backends"]}});
-    scenario.script.push((Duration::from_secs(second), Deed::Merge(split_key(edited.name), more)));
+    scenario.script.push((Duration::from_secs(second), edited.edit()));
     scenario
 }
 

@@ -161,7 +161,7 @@ impl<K: Resource> Table<K> {
                 if self.objects.get(&key(&object)).is_some_and(known) {
                     return vec![];
                 }
-                self.replace(object)
+                self.replace(Arc::new(object))
             }
             Event::Delete(_) if on(Mutant::DeletionUnseen) => vec![],
             Event::Delete(object) => {
@@ -179,7 +179,7 @@ impl<K: Resource> Table<K> {
         let (key, new) = (key(&object), version(object.meta()));
         let present = self.objects.get(&key).map(|other| version(other.meta()));
         let is_old = present.max(self.gone.get(&key).copied()).is_some_and(|known| known >= new);
-        if is_old { vec![] } else { self.replace(object) }
+        if is_old { vec![] } else { self.replace(Arc::new(object)) }
     }
 
     /// Takes in a live list of what there is of a model: what is not in it is gone, unless a watch has told of it since.
@@ -209,8 +209,7 @@ impl<K: Resource> Table<K> {
                     || old.meta().resource_version == object.meta().resource_version
             };
             if !self.objects.get(&key(&*object)).is_some_and(known) {
-                touched.extend(self.insert(object.clone()));
-                touched.push(object);
+                touched.extend(self.replace(object));
             }
         }
         self.synced = true;
@@ -218,8 +217,7 @@ impl<K: Resource> Table<K> {
     }
 
     /// The object as it was, and as it is.
-    fn replace(&mut self, object: K) -> Vec<Arc<K>> {
-        let object = Arc::new(object);
+    fn replace(&mut self, object: Arc<K>) -> Vec<Arc<K>> {
         self.insert(object.clone()).into_iter().chain([object]).collect()
     }
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{ObjectList, ObjectMeta},
+    core::ObjectList,
     runtime::{
         WatchStreamExt,
         utils::Backoff,
@@ -59,8 +59,15 @@ pub async fn watches(controller: &Arc<Controller>) {
 pub trait Watched: Resource<DynamicType = ()> + Sized {
     /// Where the cache keeps it.
     fn table(cache: &mut Cache) -> &mut Table<Self>;
-    /// The units that an object concerns.
-    fn units(&self, cache: &Cache) -> Vec<Unit>;
+    /// The units that an object concerns: that of the model whose label it bears, and the `TrafficSplit` that it was left to.
+    fn units(&self, cache: &Cache) -> Vec<Unit> {
+        let namespace = self.meta().namespace.clone().unwrap_or_default();
+        let model = self.meta().labels.as_ref().and_then(|labels| labels.get(MODEL_LABEL));
+        let mut units =
+            model.map(|model| unit_of(cache, (namespace.clone(), model.clone()))).unwrap_or_default();
+        units.extend(heir(self.meta()).map(|split| Unit::Split((namespace, split.name.clone()))));
+        units
+    }
 }
 
 /// One watch. A broken one starts again by itself, with backoff.
@@ -109,10 +116,13 @@ impl Backoff for Again {
 
 impl Controller {
     fn took<K: Watched>(&self, event: watcher::Event<K>) {
-        let first = matches!(event, watcher::Event::InitDone);
+        let listed = matches!(event, watcher::Event::InitDone);
         self.change(|table: &mut Table<K>| table.take(event));
+        if !listed {
+            return;
+        }
         let cache = self.cache();
-        if first && cache.synced() {
+        if cache.synced() {
             // "There is none" means something only now: everything is looked at once.
             self.cx.synced.send_if_modified(|was| !std::mem::replace(was, true));
             let now = Instant::now();
@@ -194,29 +204,17 @@ impl Watched for Deployment {
     fn table(cache: &mut Cache) -> &mut Table<Self> {
         &mut cache.deployments
     }
-
-    fn units(&self, cache: &Cache) -> Vec<Unit> {
-        units_of_child(cache, &self.metadata)
-    }
 }
 
 impl Watched for Service {
     fn table(cache: &mut Cache) -> &mut Table<Self> {
         &mut cache.services
     }
-
-    fn units(&self, cache: &Cache) -> Vec<Unit> {
-        units_of_child(cache, &self.metadata)
-    }
 }
 
 impl Watched for ControllerRevision {
     fn table(cache: &mut Cache) -> &mut Table<Self> {
         &mut cache.revisions
-    }
-
-    fn units(&self, cache: &Cache) -> Vec<Unit> {
-        units_of_child(cache, &self.metadata)
     }
 }
 
@@ -257,14 +255,5 @@ fn unit_of(cache: &Cache, model: Key) -> Vec<Unit> {
     if !sole && cache.owner(&model).is_none() {
         units.push(Unit::Model(model));
     }
-    units
-}
-
-/// The unit of the model that an object bears the label of, and the `TrafficSplit` that it was left to.
-fn units_of_child(cache: &Cache, child: &ObjectMeta) -> Vec<Unit> {
-    let namespace = child.namespace.clone().unwrap_or_default();
-    let model = child.labels.as_ref().and_then(|labels| labels.get(MODEL_LABEL));
-    let mut units = model.map(|model| unit_of(cache, (namespace.clone(), model.clone()))).unwrap_or_default();
-    units.extend(heir(child).map(|split| Unit::Split((namespace, split.name.clone()))));
     units
 }

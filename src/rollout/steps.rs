@@ -99,10 +99,15 @@ pub fn reindex(canary: &Canary, status: &StepStatus) -> Option<i32> {
     (index != status.index).then_some(index)
 }
 
+/// How many beginnings in a row, up to the last, are of the step with this index.
+fn last_run(starts: &[StepStart], index: i32) -> usize {
+    starts.iter().rev().take_while(|start| start.index == index).count()
+}
+
 /// When the weight of the present step was effective for the first time; `None` while it never was.
 #[must_use]
 pub fn began(status: &StepStatus) -> Option<&StepStart> {
-    status.starts.iter().rev().take_while(|start| start.index == status.index).last()
+    status.starts.get(status.starts.len() - last_run(&status.starts, status.index))
 }
 
 /// Since when the weight of the present step is effective without interruption; `None` while it is not.
@@ -134,15 +139,19 @@ pub struct Stay {
 #[must_use]
 pub fn stay(starts: &[StepStart], position: usize) -> Option<Stay> {
     let index = starts.get(position)?.index;
-    let before = starts[..position].iter().rev().take_while(|start| start.index == index).count();
-    Some(Stay { index, number: i32::try_from(position - before).unwrap_or(i32::MAX) })
+    Some(after(&starts[..position], index))
 }
 
 /// The stay at the present step, which may be without a beginning yet.
 #[must_use]
 pub fn present(status: &StepStatus) -> Stay {
-    let of_step = status.starts.iter().rev().take_while(|start| start.index == status.index).count();
-    Stay { index: status.index, number: i32::try_from(status.starts.len() - of_step).unwrap_or(i32::MAX) }
+    after(&status.starts, status.index)
+}
+
+/// The stay at a step that begins, or goes on, after these beginnings.
+fn after(starts: &[StepStart], index: i32) -> Stay {
+    let before = starts.len() - last_run(starts, index);
+    Stay { index, number: i32::try_from(before).unwrap_or(i32::MAX) }
 }
 
 #[cfg(test)]
