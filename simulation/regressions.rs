@@ -1,5 +1,6 @@
 //! Worlds that found bugs. Each says what would have happened to a user; they run first.
 
+pub mod lost;
 pub mod old;
 pub mod refused;
 pub mod shared;
@@ -108,6 +109,7 @@ pub fn run(report: &Mutex<Report>) {
     let all: Vec<_> = all()
         .into_iter()
         .chain(more())
+        .chain(lost::all())
         .chain(refused::all())
         .chain(shared::all())
         .chain(old::all())

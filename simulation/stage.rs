@@ -10,8 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use seatrial::{
     api::v1alpha1::Duration as Length,
     controller::{Source, clock::Clock},
-    prometheus::provider::{Provider, Settings},
-    world::api_server::ApiServer,
+    prometheus::{
+        client::TOTAL,
+        provider::{Provider, Settings},
+    },
+    world::{api_server::ApiServer, plant::prometheus::wrong::Wrong},
 };
 use serde_json::Value;
 use tokio::{
@@ -149,6 +152,12 @@ impl Stage {
                 .map(|fault| between(fault.from, fault.until))
                 .collect(),
             blind: (scenario.answers.iter().map(|fault| between(fault.from, fault.until)))
+                .chain(scenario.stalls.iter().map(|stall| between(stall.from, stall.until)))
+                .collect(),
+            unanswered: (scenario.answers.iter())
+                .filter(|fault| !matches!(fault.what, Wrong::Slow(by) if by < TOTAL))
+                .filter(|fault| !matches!(fault.what, Wrong::Late(_)))
+                .map(|fault| between(fault.from, fault.until))
                 .chain(scenario.stalls.iter().map(|stall| between(stall.from, stall.until)))
                 .collect(),
             deaf: scenario.gateway.iter().map(|fault| between(fault.from, fault.until)).collect(),

@@ -40,12 +40,26 @@ fn cuts<'t, 'a>(world: &'t World<'a>) -> Vec<Cut<'t, 'a>> {
             let model = Key::new("ModelDeployment", &key.namespace, &before.model);
             let Some((model_key, track)) = world.models.get_key_value(&model) else { continue };
             let Some(model) = track.at(change.revision) else { continue };
-            if to < from && track.when(world.sent(change)).is_some() {
+            if to < from && there(world, track, change) {
                 found.push(Cut { key, change, from, to, model_key, track, model });
             }
         }
     }
     found
+}
+
+/// Whether a model was there whenever it can have been looked at for a change.
+fn there(world: &World<'_>, track: &Track<'_, Model>, change: &Change) -> bool {
+    track.during(world.read_from(change), change.revision).all(|model| model.is_some())
+}
+
+/// Whether a revision's pods and its snapshot were both deleted by somebody: nobody can make it again.
+fn is_lost(world: &World<'_>, track: &Track<'_, Deployment>, revision: &str, now: &Change) -> bool {
+    let theirs = |c: &&Change| {
+        c.key.kind == "ControllerRevision" && c.key.name == revision && c.after.is_none() && !world.ours(c)
+    };
+    track.at(now.revision).is_none()
+        && world.input.changes.iter().filter(theirs).any(|change| change.revision < now.revision)
 }
 
 fn size(deployment: &Deployment) -> i64 {
@@ -78,7 +92,12 @@ pub fn s4_stable_capacity(world: &World<'_>, out: &mut Findings) {
         let full = write.track.during(since, write.change.revision).flatten();
         let full = full.map(|m| i64::from(m.spec.full_size())).min().unwrap_or(0);
         let track = world.deployment(&write.key.namespace, stable);
-        let Some(track) = track.filter(|_| world.calm(since, write.change.at)) else { continue };
+        let Some(track) = track
+            .filter(|track| !is_lost(world, track, stable, write.change))
+            .filter(|_| world.calm(since, write.change.at))
+        else {
+            continue;
+        };
         let most = track.during(since, write.change.revision).flatten().map(size).max().unwrap_or(0);
         out.expect(most >= full, write.change, || {
             format!(
@@ -130,13 +149,13 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
             let Some(models) = world.models.get(&model) else { continue };
             let Some(split) = kept_by(world, &model, change) else { continue };
             let sent = world.sent(change);
-            if models.when(sent).is_some() {
+            if there(world, models, change) {
                 continue;
             }
             let others = split.spec.backends.iter().map(|b| &b.model_deployment_ref.name);
             let replaced = others
                 .filter_map(|name| world.models.get(&Key::new("ModelDeployment", &key.namespace, name)))
-                .any(|other| other.when(sent).is_some());
+                .any(|other| there(world, other, change));
             let carried = world.carried.get(&(key.namespace.as_str(), key.name.as_str()));
             let ends = models.states.windows(2).filter(|pair| pair[1].change.at <= sent);
             // A life in which we wrote nothing about it was over before anybody of ours saw it.
@@ -188,7 +207,7 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
             .rfind(|s| s.change.at <= served.at)
             .is_some_and(|s| s.value.as_ref().is_none_or(|d| d.replicas == Some(0)));
         // What a deleted model left is `left_behind`'s.
-        let owned = |s: &Step<'_, '_, Deployment>| model.at(s.change.revision).is_some();
+        let owned = |s: &Step<'_, '_, Deployment>| there(world, model, s.change);
         // What ended because its user wanted no pods comes back only once the operator has heard that he wants some.
         let wanted = |s: &Step<'_, '_, Deployment>| {
             least_asked(model, world.read_from(s.change), s.change.revision) > 0

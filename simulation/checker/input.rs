@@ -78,8 +78,10 @@ pub struct Facts {
     /// When something stood between the operator and its world: API server away or slow, partition, stale reads, watches
     /// broken, conflicts, permissions missing.
     pub faults: Vec<Span>,
-    /// When Prometheus did not answer, or answered with something that is no valid answer.
+    /// When Prometheus did not answer, answered late, or with something that is no valid answer.
     pub blind: Vec<Span>,
+    /// When it said nothing at all that is true: of `blind`, without the answers that come slowly or lack the newest samples.
+    pub unanswered: Vec<Span>,
     /// When the gateway took no route over.
     pub deaf: Vec<Span>,
     /// When no replica could lead: crashed, stopped, or on the way to the lease (until the new leader has synced).

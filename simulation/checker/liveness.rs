@@ -11,7 +11,7 @@ use super::{
     findings::Findings,
     input::Quality,
     steps::is_refused,
-    tracks::{Model, Split, Track, millis},
+    tracks::{Model, Split, State, Track, millis},
     trial::turns,
     world::World,
 };
@@ -71,10 +71,21 @@ pub fn l1_eventually_stable(world: &World<'_>, out: &mut Findings) {
             continue;
         }
         out.armed();
+        if is_leaving(track, end) {
+            continue;
+        }
         if let Some(wrong) = unsettled(world, key, model) {
             out.missed(end, format!("{} ({:?}) has not settled: {wrong}", key.name, model.status.phase));
         }
     }
+}
+
+/// Whether its candidate was taken out so late that the rollback may still be under way: evidence may be long in coming.
+fn is_leaving(track: &Track<'_, Model>, end: Duration) -> bool {
+    let other =
+        |s: &&State<'_, Model>| s.value.as_ref().is_none_or(|model| model.status.phase != Phase::RollingBack);
+    let before = track.states.iter().rposition(|s| other(&s)).map_or(0, |index| index + 1);
+    track.states.get(before).is_some_and(|s| end < s.change.at + Duration::from_mins(1))
 }
 
 fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
@@ -92,7 +103,7 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
             let waits = held || is_busy(world, key) || model.spec.full_size() == 0;
             status.latest_revision == status.stable_revision || waits
         }
-        Phase::RolledBack => rejected(&status.latest_revision),
+        Phase::RolledBack => held || rejected(&status.latest_revision),
         Phase::Paused => status.pause.is_some(),
         // Whoever is asked for no pods never begins to serve.
         Phase::Pending => {
@@ -186,13 +197,12 @@ fn is_young(world: &World<'_>) -> bool {
     world.input.facts.end < last + Duration::from_mins(1)
 }
 
-/// L3. After a crash somebody goes on: within twenty seconds after the end of the time without a leader the operator reads or
-/// writes again. (That the same step goes on, none skipped or repeated: S7, S25.)
+/// L3. After a crash somebody goes on: once twenty seconds after the end of the time without a leader have gone by in which
+/// nothing stood in the way, the operator has read or written again. (That the same step goes on, none skipped or repeated: S7, S25.)
 pub fn l3_resumes(world: &World<'_>, out: &mut Findings) {
     let facts = &world.input.facts;
     for span in &facts.absent {
-        let mut limit = span.until + Duration::from_secs(20);
-        limit += world.hindered(span.until, limit);
+        let limit = world.unhindered(span.until, Duration::from_secs(20));
         let crashed = facts.crashes.iter().any(|at| *at >= span.from && *at <= span.until);
         if !crashed || limit > facts.end || world.input.requests.is_empty() {
             continue;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     findings::Findings,
-    tracks::{Split, left_to, owners, text, within},
+    tracks::{Model, Route, Split, left_to, owners, text, within},
     trial::{on_trial, route_writes},
     world::World,
 };
@@ -125,7 +125,7 @@ fn uids<'w>(world: &'w World<'_>) -> BTreeMap<(&'w str, &'w str), (Duration, Opt
 }
 
 /// S30 (at the end). A model belongs to the oldest `TrafficSplit` that names it: no route of a younger one gives its
-/// revisions weight, as far as was known ten seconds before.
+/// revisions weight, as far as was known ten seconds before, but what a model that was deleted has left there.
 pub fn s30_route_claims(world: &World<'_>, out: &mut Findings) {
     for write in route_writes(world) {
         let Some(split) = write.split else { continue };
@@ -138,12 +138,17 @@ pub fn s30_route_claims(world: &World<'_>, out: &mut Findings) {
             // The older one may be refused itself, by one that is older still: then it claims nothing.
             let holds = older.status.conditions.iter().all(|c| c.reason != "Conflict");
             let theirs = owner.name != write.key.name && known && holds;
-            let of_model = |route: &super::tracks::Route| -> i64 {
-                let mine = |name: &str| name.rsplit_once('-').is_some_and(|(m, _)| m == model.name);
-                route.shares.iter().filter(|(name, _)| mine(name)).map(|(_, weight)| *weight).sum()
+            let deleted = |name: &str| {
+                let of = name.rsplit_once('-').map_or("", |(model, _)| model);
+                let key = Key::new("ModelDeployment", &write.key.namespace, of);
+                world.models.get(&key).is_some_and(|track| track.at(write.change.revision).is_none())
+            };
+            let left = |route: &Route| -> i64 {
+                route.shares.iter().filter(|(name, _)| deleted(name)).map(|(_, weight)| *weight).sum()
             };
             // A candidate's weight may go back to its stable revision.
-            let more = of_model(write.after) > write.before.map_or(0, of_model);
+            let before = write.before.map_or(0, |route| route.of_model(&model.name) + left(route));
+            let more = write.after.of_model(&model.name) > before;
             out.expect(!theirs || !more, write.change, || {
                 format!(
                     "route {} sends to {}, which belongs to TrafficSplit {}",
@@ -192,21 +197,25 @@ fn cancelled(world: &World<'_>, out: &mut Findings, split: &Key, gone: &Change, 
             s.change.at >= gone.at && s.change.at <= limit && s.value.as_ref().is_some_and(|s| s.names(model))
         })
     });
-    let Some(later) = track.when(limit).filter(|m| m.uid == then.uid && !again) else { return };
+    if again || track.when(limit).is_none_or(|m| m.uid != then.uid) {
+        return;
+    }
     let candidate = then.status.candidate_revision.as_deref();
-    let ended =
-        later.status.candidate_revision.as_deref() != candidate || later.status.phase == Phase::RollingBack;
-    let told = later.status.rejected.iter().chain(&then.status.rejected).any(|r| {
-        Some(r.revision.as_str()) == candidate
-            && matches!(r.outcome, Outcome::Cancelled | Outcome::RolledBack)
-    });
-    let tells = later.status.phase == Phase::RollingBack && later.status.rollback.is_some();
-    let superseded = later.generation != then.generation;
-    out.expect(ended && (told || tells || superseded), gone, || {
-        format!(
-            "TrafficSplit {} was deleted, but {model} still tries {candidate:?} ({:?})",
-            split.name, later.status.phase
-        )
+    let over = |later: &Model| {
+        let status = &later.status;
+        let rolls_back = status.phase == Phase::RollingBack;
+        let told = status.rejected.iter().chain(&then.status.rejected).any(|r| {
+            Some(r.revision.as_str()) == candidate
+                && matches!(r.outcome, Outcome::Cancelled | Outcome::RolledBack)
+        });
+        let ended = status.candidate_revision.as_deref() != candidate || rolls_back;
+        let superseded = later.generation != then.status.observed_generation;
+        ended && (told || superseded || (rolls_back && status.rollback.is_some()))
+    };
+    // Over once is enough: somebody may ask for it again, without a TrafficSplit.
+    let mut later = track.states.iter().filter(|s| s.change.revision > gone.revision && s.change.at <= limit);
+    out.expect(later.any(|s| s.value.as_ref().is_some_and(over)), gone, || {
+        format!("TrafficSplit {} was deleted, but {model} still tries {candidate:?}", split.name)
     });
 }
 

@@ -37,7 +37,7 @@ pub fn s7_monotone_phases(world: &World<'_>, out: &mut Findings) {
             else {
                 continue;
             };
-            if !is.exceeds(was.ppm()) || is.whole == 0 {
+            if !is.exceeds(was.most()) || is.whole == 0 {
                 continue;
             }
             let may = match status.phase {
@@ -110,7 +110,7 @@ fn most_before(
     let written = world.routes.values().flat_map(|track| &track.states);
     written
         .filter(|s| s.change.revision >= begun && s.change.revision < write.change.revision && s.ours)
-        .filter_map(|s| Some(Share::of(s.value.as_ref(), status)?.ppm()))
+        .filter_map(|s| Some(Share::of(s.value.as_ref(), status)?.most()))
         .max()
         .unwrap_or(0)
 }
@@ -123,7 +123,7 @@ pub fn s8_bounded_blast_radius(world: &World<'_>, out: &mut Findings) {
         for (key, _, model) in models_of(world, &write) {
             let status = &model.status;
             let Some(is) = Share::of(Some(write.after), status) else { continue };
-            let was = Share::of(write.before, status).map_or(0, Share::ppm);
+            let was = Share::of(write.before, status).map_or(0, Share::most);
             let most = limit(status).max(was);
             out.expect(!is.exceeds(most), write.change, || {
                 format!(
@@ -173,10 +173,10 @@ pub fn s11_hold_not_advance(world: &World<'_>, out: &mut Findings) {
             .map_or(Duration::from_secs(15), |(_, s)| millis(s.spec.analysis.interval.millis()));
         let long = interval * 3 + world.input.facts.scrape * 2 + Duration::from_secs(15);
         let at = turn.change.at;
-        let blind = &world.input.facts.blind;
+        let unanswered = &world.input.facts.unanswered;
         // What was scraped before is still there to be asked for: that nothing comes any more shows when a scrape is overdue.
-        let shows = blind.iter().any(|b| b.from + world.input.facts.scrape * 2 <= at && at <= b.until);
-        let away = shows && overlap(blind, at.saturating_sub(long), at) >= long;
+        let shows = unanswered.iter().any(|b| b.from + world.input.facts.scrape * 2 <= at && at <= b.until);
+        let away = shows && overlap(unanswered, at.saturating_sub(long), at) >= long;
         out.expect(!known && (no_traffic || !away), turn.change, || {
             format!("{} went from step {from} to {to} while nothing could be measured", turn.key.name)
         });
@@ -313,7 +313,10 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
     }
     for turn in turns(world) {
         let conditions = &turn.before.status.conditions;
-        if turn.before.status.observed_generation != turn.before.generation || !is_refused(conditions) {
+        // Whether it will be, the API server could not say.
+        let unknown = conditions.iter().any(|c| c.reason == "NotTriedOut");
+        let seen = turn.before.status.observed_generation == turn.before.generation;
+        if !seen || unknown || !is_refused(conditions) {
             continue;
         }
         let same = turn.before.status.latest_revision == turn.after.status.latest_revision

@@ -154,6 +154,12 @@ impl Route {
         self.shares.get(revision).copied().unwrap_or(0)
     }
 
+    /// The weight of a model, of all its revisions.
+    pub fn of_model(&self, model: &str) -> i64 {
+        let own = |name: &str| name.rsplit_once('-').is_some_and(|(name, _)| name == model);
+        self.shares.iter().filter(|(name, _)| own(name)).map(|(_, weight)| weight).sum()
+    }
+
     /// Whether the data plane knows a revision by it.
     pub fn names(&self, revision: &str) -> bool {
         self.shares.contains_key(revision) || self.idle.iter().any(|name| name == revision)

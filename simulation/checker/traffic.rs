@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     findings::Findings,
-    tracks::{backends, is_idle, number, rules, text},
+    tracks::{Route, backends, is_idle, number, rules, text},
     trial::{Share, least_full, models_of, need, route_writes},
     world::World,
 };
@@ -49,26 +49,25 @@ pub fn is_of(revision: &str, model: &str) -> bool {
     revision.rsplit_once('-').is_some_and(|(name, _)| name == model)
 }
 
-/// S2 (after every revision). A write raises a weight only onto enough ready pods, as a read at most two seconds old (under
-/// faults: the last live read) could show them: for a candidate what its step needs, for the first revision full size, for a
-/// stable revision one. Sharpened: shifts between models after one of them has gone are not judged here; nothing else is
-/// left to send to.
+/// S2 (after every revision). A write raises a revision's share of its model's traffic only if enough pods are ready, as a
+/// read at most two seconds old (under faults: the last live read) could show them: for a candidate what its step needs, for
+/// the first revision full size, for a stable revision one. Sharpened: what a model gets beside others is its user's to say,
+/// and when one of them goes, nothing else is left to send to; a route that is made anew gives the stable revision what its
+/// candidate may not have, ready or not: without it, nobody would be served.
 pub fn s2_no_traffic_without_endpoints(world: &World<'_>, out: &mut Findings) {
     for write in route_writes(world) {
         let (namespace, until) = (write.key.namespace.as_str(), write.change.revision);
         let from = world.read_from(write.change);
-        let models = models_of(world, &write);
-        let gone = write.before.is_some_and(|b| {
-            let names = |m: &seatrial::api::v1alpha1::ModelDeploymentStatus, name: &str| {
-                m.revisions.iter().any(|r| r.name == name)
-            };
-            b.shares.keys().any(|name| !models.iter().any(|(.., m)| names(&m.status, name)))
-        });
-        for (key, track, model) in &models {
+        for (key, track, model) in models_of(world, &write) {
             let status = &model.status;
             let full = least_full(track, from, until);
-            for (name, weight) in &write.after.shares {
-                if *weight <= write.was(name) {
+            for (name, weight) in write.after.shares.iter().filter(|(name, _)| is_of(name, &key.name)) {
+                let part = |route: Option<&Route>| Share {
+                    candidate: route.map_or(0, |r| r.weight(name)),
+                    whole: route.map_or(0, |r| r.of_model(&key.name)),
+                };
+                let (was, is) = (part(write.before), part(Some(write.after)));
+                if was.candidate > 0 && !is.exceeds(was.most()) {
                     continue;
                 }
                 let stable = status.stable_revision.as_ref() == Some(name);
@@ -88,17 +87,16 @@ pub fn s2_no_traffic_without_endpoints(world: &World<'_>, out: &mut Findings) {
                         .unwrap_or(full)
                 } else if first {
                     full
-                } else if stable && !gone {
+                } else if stable && (was.whole > 0 || is.candidate == is.whole) {
                     1
                 } else {
                     continue;
                 };
                 let ready = world.most_ready(namespace, name, from, until);
                 out.expect(ready >= needed, write.change, || {
-                    let was = write.was(name);
                     format!(
-                        "{} raised {name} of {} from {was} to {weight} of {TOTAL} with {ready} ready pods where {needed} are needed",
-                        write.change.by, key.name
+                        "{} raised {name} of {} from {} to {weight} of {TOTAL} with {ready} ready pods where {needed} are needed",
+                        write.change.by, key.name, was.candidate
                     )
                 });
             }

@@ -30,12 +30,12 @@ pub fn limit(status: &ModelDeploymentStatus) -> i64 {
     }
 }
 
-/// A candidate's weight beside its stable revision in a route.
+/// A candidate's weight in a route, and that of its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Of the candidate.
     pub candidate: i64,
-    /// Of both.
+    /// Of all revisions of its model.
     pub whole: i64,
 }
 
@@ -43,14 +43,20 @@ impl Share {
     /// What a route gives the candidate of a status; nothing when either is not named.
     pub fn of(route: Option<&Route>, status: &ModelDeploymentStatus) -> Option<Self> {
         let (stable, candidate) = (status.stable_revision.as_ref()?, status.candidate_revision.as_ref()?);
-        let weight = |name: &String| route.map_or(0, |r| r.weight(name));
-        let candidate = weight(candidate);
-        Some(Self { candidate, whole: candidate + weight(stable) })
+        let model = stable.rsplit_once('-')?.0;
+        let whole = route.map_or(0, |route| route.of_model(model));
+        Some(Self { candidate: route.map_or(0, |route| route.weight(candidate)), whole })
     }
 
     /// Rounded down, in parts per million.
     pub fn ppm(self) -> i64 {
         if self.whole == 0 { 0 } else { self.candidate * ALL / self.whole }
+    }
+
+    /// The most that it may stand for, in parts per million: weights are whole numbers, so that it may have been rounded
+    /// down by nearly one of them (1.66 of 16.67 % are a tenth).
+    pub fn most(self) -> i64 {
+        if self.candidate == 0 { 0 } else { ((self.candidate + 1) * ALL / self.whole).min(ALL) }
     }
 
     /// Whether it is more than `ppm`, by more than one unit of weight.

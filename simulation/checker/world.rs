@@ -230,6 +230,18 @@ impl<'a> World<'a> {
         overlap(&all, from, until)
     }
 
+    /// The moment by which so much time has gone by in which nothing stood in the operator's way.
+    pub fn unhindered(&self, from: Duration, length: Duration) -> Duration {
+        let mut until = from + length;
+        loop {
+            let later = from + length + self.hindered(from, until);
+            if later == until {
+                return until;
+            }
+            until = later;
+        }
+    }
+
     /// Whether something stood in the operator's way between two moments, or just before.
     pub fn calm(&self, from: Duration, until: Duration) -> bool {
         self.hindered(from.saturating_sub(Duration::from_secs(30)), until) == Duration::ZERO

@@ -18,6 +18,7 @@ use super::{
     known::wish,
     observe::{Found, FoundModel, is_owned},
     reconcile::Controller,
+    unstored::unstored,
     vet,
     watch::Watched,
 };
@@ -26,7 +27,7 @@ use crate::{
     revision::Snapshot,
     rollout::plan::{Plan, Write},
     route::{self, Share},
-    workload::{self, Owner, covers},
+    workload::{self, Owner, Pods, covers},
 };
 
 /// Who applies: one field manager for everything.
@@ -158,7 +159,10 @@ impl Controller {
         stable: bool,
     ) -> Result<bool, Error> {
         let Some(model) = model_of(found, model) else { return Ok(false) };
-        let Some(snapshot) = self.snapshot(model, revision) else { return Ok(false) };
+        let snapshot = self.snapshot(model, revision);
+        let pods =
+            snapshot.as_deref().map(Pods::of).or_else(|| unstored(model, revision).and_then(Pods::running));
+        let Some(pods) = pods else { return Ok(false) };
         let owner = owner(model);
         let name = if stable { &owner.name } else { revision };
         let live = model.services.iter().find(|s| s.metadata.name.as_deref() == Some(name)).map(|s| &**s);
@@ -167,9 +171,9 @@ impl Controller {
             return Ok(false);
         }
         let desired = if stable {
-            workload::stable_service(&owner, &snapshot)
+            workload::stable_service(&owner, pods)
         } else {
-            workload::service(&owner, &snapshot, keeper(found, live.map(Resource::meta)))
+            workload::service(&owner, pods, keeper(found, live.map(Resource::meta)))
         };
         if live.is_some_and(|live| self.is_so(live, &desired, wish)) {
             return Ok(false);

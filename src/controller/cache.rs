@@ -26,7 +26,7 @@ use crate::{
     api::v1alpha1::{ModelDeployment, ModelRuntime, TrafficSplit},
     mutant::{Mutant, on},
     revision::MODEL_LABEL,
-    route::HTTPRoute,
+    route::{self, HTTPRoute},
 };
 
 /// Namespace (empty for cluster-scoped kinds) and name.
@@ -296,7 +296,7 @@ pub struct Cache {
     pub services: Table<Service>,
     /// `ControllerRevisions` with our label.
     pub revisions: Table<ControllerRevision>,
-    /// Generated routes.
+    /// Generated routes; they belong to the models whose revisions they name.
     pub routes: Table<HTTPRoute>,
     /// All Gateways: whether a parent is there.
     pub gateways: Table<Gateway>,
@@ -311,7 +311,7 @@ impl Default for Cache {
             deployments: Table::default(),
             services: Table::default(),
             revisions: Table::default(),
-            routes: Table::default(),
+            routes: Table::of(|route| route::models(route).into_iter().collect()),
             gateways: Table::default(),
         }
     }

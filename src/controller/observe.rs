@@ -139,29 +139,24 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
     found
 }
 
-/// Revisions of the unit's models that a route other than its own names: of a `TrafficSplit` that names such a model too, or
-/// still owns what runs of it. Also without a weight: some of its proxies may have the one before, and it names nothing for
-/// longer than that.
+/// Revisions of the unit's models that a route other than its own names: of a `TrafficSplit` that yields, or that had the
+/// model before. Also without a weight: some of its proxies may have the one before, and it names nothing for longer than
+/// that.
 fn sent_to_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeSet<String> {
-    let of_models = || found.models.iter().flat_map(|model| &model.deployments);
-    let mut named = BTreeSet::new();
-    for model in &found.models {
-        named.extend(cache.claimants(&key(&*model.object)).iter().map(|split| key(&**split)));
-    }
-    for deployment in of_models().chain(&found.left.deployments) {
-        let namespace = deployment.namespace().unwrap_or_default();
-        let model = deployment.labels().get(MODEL_LABEL).cloned().unwrap_or_default();
-        named.extend(cache.claimants(&(namespace.clone(), model)).iter().map(|split| key(&**split)));
-        named.extend(splits(deployment.meta()).map(|o| (namespace.clone(), o.name.clone())));
-    }
-    let running: BTreeSet<String> =
-        of_models().chain(&found.left.deployments).map(|deployment| deployment.name_any()).collect();
-    let others = named.iter().filter(|split| own != Some(split.1.as_str()));
-    let sent = others.filter_map(|split| cache.routes.get(split)).flat_map(|route| {
+    let of_models = found.models.iter().flat_map(|model| &model.deployments);
+    let running: BTreeMap<Key, Option<&String>> =
+        of_models.chain(&found.left.deployments).map(|d| (key(&**d), d.labels().get(MODEL_LABEL))).collect();
+    let models: BTreeSet<Key> = (running.iter())
+        .filter_map(|((namespace, _), model)| Some((namespace.clone(), (*model)?.clone())))
+        .collect();
+    let routes = models.iter().flat_map(|model| cache.routes.of_model(model));
+    let others = routes.filter(|route| own != route.metadata.name.as_deref());
+    let sent = others.flat_map(|route| {
         let view = route::observe(&route);
-        view.shares.into_keys().chain(view.idle)
+        let namespace = route.namespace().unwrap_or_default();
+        view.shares.into_keys().chain(view.idle).map(move |name| (namespace.clone(), name))
     });
-    sent.filter(|name| running.contains(name)).collect()
+    sent.filter(|key| running.contains_key(key)).map(|(_, name)| name).collect()
 }
 
 fn find_model((cache, known): (&Cache, &Known), key: &Key, object: Arc<ModelDeployment>) -> FoundModel {

@@ -10,8 +10,8 @@ mod snapshot;
 mod template;
 
 pub use identity::{ALGORITHM, Identity, identity};
-pub(crate) use snapshot::labels;
 pub use snapshot::{Snapshot, SnapshotError, snapshot};
+pub(crate) use snapshot::{has_port, labels};
 
 use crate::api::conditions::{ACCEPTED, RESOLVED_REFS};
 

@@ -126,12 +126,12 @@ impl Snapshot {
         })?;
         Ok(Self { revision, hash, algorithm, version, pod_template })
     }
+}
 
-    /// Whether a container has a port of this name (`http`, `grpc` or `metrics`).
-    #[must_use]
-    pub fn has_port(&self, name: &str) -> bool {
-        self.pod_template.spec.as_ref().is_some_and(|pod| port_owners(pod, name).next().is_some())
-    }
+/// Whether a container has a port of this name (`http`, `grpc` or `metrics`).
+#[must_use]
+pub(crate) fn has_port(template: &PodTemplateSpec, name: &str) -> bool {
+    template.spec.as_ref().is_some_and(|pod| port_owners(pod, name).next().is_some())
 }
 
 /// The template by itself: nothing is added but labels.

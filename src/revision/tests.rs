@@ -181,7 +181,7 @@ fn a_template_alone_gets_labels_and_nothing_else() {
         }})
     );
     assert_eq!(pod["spec"], template_spec(&given));
-    assert!(made.has_port("grpc") && !made.has_port("http"));
+    assert!(has_port(&made.pod_template, "grpc") && !has_port(&made.pod_template, "http"));
 }
 
 fn template_spec(given: &ModelDeploymentSpec) -> Value {

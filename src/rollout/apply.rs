@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
+    held,
     notice::Notice,
     observed::Model,
     phase::{self, Facts, Move},
@@ -72,6 +73,7 @@ fn proceed(
         }
         Move::Begin { since } => begin(status, *since),
         Move::Interrupt => status.step.iter_mut().for_each(|at| end_start(at, now)),
+        Move::Hold => status.step.iter_mut().for_each(|at| held::begin(at, now)),
         Move::Advance => advance(status, canary, now, notices),
         Move::Skip => skip(status, canary, now, notices),
         Move::Reindex { index } => reindex(status, canary, *index, now, notices),
@@ -224,6 +226,7 @@ fn first_step(canary: &Canary, now: Timestamp) -> StepStatus {
 fn begin(status: &mut ModelDeploymentStatus, since: Timestamp) {
     if let Some(at) = &mut status.step {
         let (index, weight) = (at.index, at.weight);
+        end_start(at, since);
         at.starts.push(StepStart { index, weight, since: since.into(), until: None });
     }
 }

@@ -644,6 +644,31 @@ fn a_paused_model_without_a_traffic_split_waits_and_is_not_rejected() {
     assert_eq!(world.status.stable_revision.as_deref(), Some("b"));
 }
 
+/// Perhaps for ever: its image is gone, or somebody has deleted it with its snapshot.
+#[test]
+fn a_newer_revision_begins_beside_a_stable_one_that_is_down_and_the_one_before_serves_on_meanwhile() {
+    let run = || Event::Run(usize::MAX);
+    let weights = |world: &World| world.route.as_ref().unwrap().1.clone();
+    let of = |all: &[(&str, i32)]| all.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect();
+    let (_, mut world) =
+        at_first_step([Event::Lost("a"), Event::Want("c"), run(), run(), run()]).pop().unwrap();
+    assert_eq!(
+        (world.status.phase, world.status.candidate_revision.as_deref()),
+        (Phase::Preparing, Some("c"))
+    );
+    assert_eq!(weights(&world), of(&[("a", 9000), ("b", 1000)]), "who serves goes on");
+    let events = [Event::Ready("c"), run(), Event::Accept, run(), Event::Wait(11), run(), run()];
+    for event in &events {
+        world.happen(event, &world.clone());
+    }
+    assert_eq!(weights(&world), of(&[("a", 8000), ("b", 1000), ("c", 1000)]), "{:?}", world.status);
+    for event in [Event::Ready("a"), run(), run()] {
+        world.happen(&event, &world.clone());
+    }
+    assert_eq!(weights(&world), of(&[("a", 9000), ("c", 1000)]), "the stable revision takes over");
+    assert_eq!(settled(&world).status.stable_revision.as_deref(), Some("c"));
+}
+
 /// A webhook that is down refuses sizes, say, while a candidate has to be taken out.
 #[test]
 fn a_rollback_changes_the_route_before_any_size_is_raised() {

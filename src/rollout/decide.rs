@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     evidence::Observability,
+    held,
     observed::{Model, Route, Split, StableService},
     phase::Move,
     retreat::{cancelled, rollback, rolling_back, superseded, trial, waits_for_us},
@@ -31,6 +32,8 @@ pub struct Around<'a> {
     pub effective: &'a Effective,
     /// The live route gives this model's revisions what the present state asks for.
     pub at_goal: bool,
+    /// It gives them the last weight that was effective: what a pause holds, and what goes on while the next step waits.
+    pub at_granted: bool,
     /// Weight of the candidate in the live route, of 10 000.
     pub candidate_weight: i32,
     /// Another backend of the unit is rolling: one at a time.
@@ -48,7 +51,7 @@ impl Around<'_> {
 
     /// Nothing may rise: the spec of the `TrafficSplit` cannot be acted on, or names what is not there, or its route's name
     /// is somebody else's.
-    fn held(&self) -> bool {
+    pub(super) fn held(&self) -> bool {
         self.split.is_some_and(|s| s.refused.is_some() || s.unresolved.is_some() || s.route == Route::Taken)
     }
 
@@ -62,6 +65,14 @@ impl Around<'_> {
         let view = self.split.and_then(|s| s.route.live());
         self.effective.is_settled()
             && view.is_some_and(|v| v.idle.contains(revision) || v.shares.contains_key(revision))
+    }
+
+    /// Since when the live route is effective; `None` while it is not.
+    pub(super) const fn settled_since(&self) -> Option<Timestamp> {
+        match self.effective {
+            Effective::Settled { since } => Some(*since),
+            _ => None,
+        }
     }
 
     /// The route was written so short a time ago that the gateway need not have heard of it.
@@ -244,7 +255,9 @@ fn progressing(model: &Model, around: &Around<'_>) -> Option<Move> {
     if let Some(interruption) = interrupted(step, around) {
         return Some(interruption);
     }
-    let Some(began) = steps::began(step) else { return begin(model, around) };
+    let Some(began) = steps::began(step) else {
+        return begin(model, around).or_else(|| held::next_move(step, around));
+    };
     let effective = steps::effective(step);
     if effective.is_none()
         && let Some(begin) = begin(model, around)
@@ -311,7 +324,7 @@ fn begin(model: &Model, around: &Around<'_>) -> Option<Move> {
 }
 
 /// So many beginnings are remembered of the steps before and of interruptions; the present and all coming steps add one each.
-const BEGINNINGS: usize = 50;
+pub(super) const BEGINNINGS: usize = 50;
 
 /// The route gives the candidate something else than its step by now.
 fn interrupted(step: &StepStatus, around: &Around<'_>) -> Option<Move> {
@@ -329,13 +342,12 @@ fn paused(model: &Model, around: &Around<'_>) -> Option<Move> {
     if let Some(interruption) = interrupted(step, around) {
         return Some(interruption);
     }
-    match &model.status.pause {
-        Some(Pause { reason: PauseReason::ApprovalMissing, .. }) => {
-            let approved = !steps::needs_approval(canary, step.index) || step.approvals.contains(&step.index);
-            approved.then_some(Move::Resume)
-        }
-        _ => None,
+    let waits = matches!(&model.status.pause, Some(Pause { reason: PauseReason::ApprovalMissing, .. }));
+    let approved = !steps::needs_approval(canary, step.index) || step.approvals.contains(&step.index);
+    if waits && approved {
+        return Some(Move::Resume);
     }
+    held::next_move(step, around)
 }
 
 fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
@@ -344,7 +356,7 @@ fn watching(model: &Model, around: &Around<'_>) -> Option<Move> {
         return Some(interruption);
     }
     if steps::began(step).is_none() {
-        return begin(model, around);
+        return begin(model, around).or_else(|| held::next_move(step, around));
     }
     let wanted = model.wanted()?;
     let window = canary.rollback_window;
@@ -378,6 +390,7 @@ mod tests {
             split: None,
             effective: &Effective::Settled { since: Timestamp::MIN },
             at_goal: false,
+            at_granted: false,
             candidate_weight: 0,
             busy: false,
             now: second(now),

@@ -53,6 +53,35 @@ pub fn idle<'a>(
         .map(|left| Share { revision: left.revision.clone(), version: left.version.clone(), weight: 0 })
 }
 
+/// What the live route names of models that the spec names no more. It goes on to be named, without traffic, until the last
+/// proxy has forgotten what it sent there: by that whoever has those models now sees that they may still be sent to.
+pub fn departed<'a>(
+    split: &'a Split,
+    models: &'a [&'a Model],
+    effective: &'a Effective,
+    now: Timestamp,
+) -> impl Iterator<Item = Share> + 'a {
+    let named = split.route.live().into_iter().flat_map(|view| view.shares.keys().chain(&view.idle));
+    let left = |name: &str| split.leftovers.iter().any(|left| left.revision == name);
+    named
+        .filter(move |name| !models.iter().any(|model| model.has(name)) && !left(name))
+        .filter(|name| !split.broken.contains(*name))
+        .filter(move |name| !is_drained(split, name, effective, now))
+        .map(|name| Share { revision: name.clone(), version: String::new(), weight: 0 })
+}
+
+/// When those that have departed are named no more.
+pub fn forgotten(
+    split: &Split,
+    models: &[&Model],
+    effective: &Effective,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let Effective::Settled { since } = effective else { return None };
+    departed(split, models, effective, now).next()?;
+    since.checked_add(sizes::drain(split).signed()).ok()
+}
+
 /// When that ends which nobody waits for to be drained: all of it where there is no route any more, and pods that nobody can
 /// replace because `models` are all gone. `None`: there is none of it, or it has not been told yet.
 pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
@@ -265,5 +294,40 @@ mod tests {
         );
         split.leftovers[0].runs = false;
         assert_eq!(end(&split, &[]), None);
+    }
+
+    #[rstest]
+    #[case::it_had_traffic_until_now(&["a-1", "c-1"], &[], 60, &["c-1"])]
+    #[case::some_proxy_may_still_send_to_it(&["a-1"], &["c-1"], 4, &["c-1"])]
+    #[case::the_last_one_has_forgotten(&["a-1"], &["c-1"], 5, &[])]
+    #[case::the_route_without_it_is_not_effective(&["a-1"], &["c-1"], -1, &["c-1"])]
+    #[case::of_a_deleted_model(&["a-1", "b-1"], &[], 60, &[])]
+    fn what_belongs_to_nobody_here_any_more_stays_known_until_it_is_forgotten(
+        #[case] shares: &[&str],
+        #[case] idle_names: &[&str],
+        #[case] settled_for: i64,
+        #[case] expected: &[&str],
+    ) {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let since = now - SignedDuration::from_secs(settled_for);
+        let effective = match settled_for {
+            0.. => Effective::Settled { since },
+            _ => Effective::Waiting { until: since },
+        };
+        let split = split(shares, idle_names);
+        let model = Model { name: "a".to_owned(), ..Model::of_iris(json!({"phase": "Stable"})) };
+        let named: Vec<Share> = departed(&split, &[&model], &effective, now).collect();
+        let names: Vec<&str> = named.iter().map(|share| share.revision.as_str()).collect();
+        assert_eq!(names, expected);
+        assert!(named.iter().all(|share| share.weight == 0));
+        let due = forgotten(&split, &[&model], &effective, now);
+        assert_eq!(due.is_some(), settled_for >= 0 && !expected.is_empty());
+        let mut broken = split;
+        broken.broken.insert("c-1".to_owned());
+        assert_eq!(
+            departed(&broken, &[&model], &effective, now).count(),
+            0,
+            "a route to no Service is refused"
+        );
     }
 }

@@ -8,6 +8,7 @@ pub mod apply;
 mod breadth_tests;
 pub mod decide;
 pub mod evidence;
+mod held;
 pub mod leftover;
 pub mod news;
 pub mod notice;

@@ -204,6 +204,13 @@ impl Model {
         self.workloads.get(revision).cloned().unwrap_or_default()
     }
 
+    /// Whether a revision is one of this model, present or past, by its name.
+    #[must_use]
+    pub fn has(&self, revision: &str) -> bool {
+        self.workloads.contains_key(revision)
+            || revision.rsplit_once('-').is_some_and(|(name, _)| name == self.name)
+    }
+
     /// What people call a revision, as far as that is known.
     #[must_use]
     pub fn version_of(&self, revision: &str) -> String {

@@ -34,6 +34,9 @@ pub enum Move {
     /// The step's weight is effective no more (somebody else wrote the route, another backend came): what is measured until
     /// it is again belongs to no step.
     Interrupt,
+    /// The last weight that was effective is so still, or again, while a pause or a step that waits for its pods holds it:
+    /// what is measured goes on with that stay.
+    Hold,
     /// Progressing → Progressing at the next step, or Watching after the last.
     Advance,
     /// The user changed the steps: go on at this index, at the weight that is there already.
@@ -93,7 +96,7 @@ pub fn after(phase: Phase, step: &Move, facts: Facts) -> Option<Phase> {
         (Preparing, Move::Enter) => Progressing,
         (
             Progressing | Watching | Paused,
-            Move::Begin { .. } | Move::Interrupt | Move::Observable(_) | Move::Shared(_),
+            Move::Begin { .. } | Move::Interrupt | Move::Hold | Move::Observable(_) | Move::Shared(_),
         )
         | (Preparing, Move::Observable(_))
         | (Progressing | Paused | Preparing, Move::Reindex { .. }) => phase,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     apply,
     decide::{self, Around},
-    leftover,
+    held, leftover,
     notice::Notice,
     observed::{Model, Observed, Route, Split, StableService},
     phase::{self, Move},
@@ -119,16 +119,18 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut statuses: Vec<ModelDeploymentStatus> = vec![];
     let mut notices = vec![];
     let before: Vec<shares::Decided<'_>> = observed.models.iter().map(|m| (m, &m.status)).collect();
-    let goal: BTreeMap<String, i32> = split
-        .map(|s| shares::goal(s, &before, &effective).into_iter().map(|x| (x.revision, x.weight)).collect())
-        .unwrap_or_default();
+    let goal = split.map(|s| shares::goal(s, &before, &effective)).unwrap_or_default();
+    let begun = observed.models.iter().any(|m| m.status.step.is_some());
+    let granted =
+        split.filter(|_| begun).map(|s| shares::granted(s, &before, &effective)).unwrap_or_default();
     let mut busy: BTreeSet<&str> =
         observed.models.iter().filter(|m| is_rolling(m.status.phase)).map(|m| m.name.as_str()).collect();
     for model in &observed.models {
         let around = Around {
             split,
             effective: &effective,
-            at_goal: at_goal(model, view, &goal),
+            at_goal: shares::gives(view, model, &goal),
+            at_granted: shares::gives(view, model, &granted),
             candidate_weight: candidate_weight(model, view),
             busy: busy.iter().any(|other| *other != model.name),
             led_since: observed.led_since,
@@ -144,11 +146,11 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         statuses.push(status);
     }
     let decided: Vec<shares::Decided<'_>> = observed.models.iter().zip(&statuses).collect();
-    let mut route = split.map(|s| shares::allowed(s, &decided, &effective)).unwrap_or_default();
-    if let Some(split) = split {
-        let idle = shares::idle(split, &decided, &route, &effective, now);
-        route.extend(idle.into_iter().chain(leftover::idle(split, &effective, now)));
+    let route = split.map(|s| shares::written(s, &decided, &effective, now)).unwrap_or_default();
+    for status in &mut statuses {
+        held::end(status, view, &route, now);
     }
+    let decided: Vec<shares::Decided<'_>> = observed.models.iter().zip(&statuses).collect();
     let urgent = statuses.iter().any(|s| s.phase == Phase::RollingBack);
     let mut writes = writes(observed, &decided, &route, &effective, urgent, now);
     let split_status = split.map(|s| split_status(s, &decided, &route, &effective, now));
@@ -207,18 +209,6 @@ pub(super) fn effective(split: Option<&Split>, now: Timestamp) -> Effective {
             route::effective(view, split.status.route.as_ref(), split.propagation, now)
         }
     }
-}
-
-/// Whether the live route gives this model's revisions what the state asks for.
-fn at_goal(model: &Model, view: Option<&RouteView>, goal: &BTreeMap<String, i32>) -> bool {
-    let Some(view) = view else { return false };
-    let status = &model.status;
-    let mut names = [&status.stable_revision, &status.candidate_revision, &status.latest_revision]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>();
-    names.dedup();
-    !goal.is_empty() && names.iter().all(|name| view.shares.get(*name) == goal.get(*name))
 }
 
 pub(super) fn candidate_weight(model: &Model, view: Option<&RouteView>) -> i32 {
@@ -382,6 +372,8 @@ fn next(
         }
     }
     due.extend(split.and_then(|split| leftover::end(split, &observed.models)));
+    let models: Vec<&Model> = observed.models.iter().collect();
+    due.extend(split.and_then(|split| leftover::forgotten(split, &models, effective, now)));
     if let Effective::Waiting { until } = effective {
         due.push(*until);
     }

@@ -180,18 +180,20 @@ fn unobservable(model: &Model, around: &Around<'_>, split: &Split, step: &StepSt
 }
 
 /// Done once no proxy may still send the candidate anything and what it had is drained. A newer revision does not wait
-/// for a gateway that does not answer: the old candidate goes on draining beside it.
+/// for a gateway that does not answer: the old candidate goes on draining beside it. Nor for a stable revision that is down,
+/// perhaps for ever: until one of both is ready, the old candidate keeps its share, which nobody else can serve.
 pub(super) fn rolling_back(model: &Model, around: &Around<'_>) -> Option<Move> {
     let status = &model.status;
     let rollback = status.rollback.as_ref()?;
-    if around.candidate_weight > 0 {
-        return None;
-    }
     let candidate = status.candidate_revision.as_deref();
     let newer = model.latest.is_ok()
         && model.wanted() != candidate
         && model.wanted() != status.stable_revision.as_deref()
         && model.wanted().is_some_and(|w| !model.is_rejected(w));
+    if around.candidate_weight > 0 {
+        let down = status.stable_revision.as_deref().is_some_and(|stable| model.workload(stable).ready == 0);
+        return (newer && down && !around.held()).then_some(Move::Settle);
+    }
     let drained = match (around.split, around.effective) {
         (None, _) => around.over(&rollback.since, sizes::drained_after(None)),
         (Some(split), Effective::Settled { since }) => {

@@ -10,30 +10,76 @@ use jiff::Timestamp;
 use super::{
     apply,
     evidence::Observability,
+    leftover,
     observed::{Model, Split},
     phase, sizes, steps,
 };
 use crate::{
     api::v1alpha1::{Canary, ModelDeploymentStatus, Percent, Phase, RevisionUse},
     mutant::{Mutant, on},
-    route::{self, Effective, Portion, Share},
+    route::{self, Effective, Portion, RouteView, Share},
 };
 
 /// A model with the status that is to be acted on.
 pub type Decided<'a> = (&'a Model, &'a ModelDeploymentStatus);
 
+/// Weights by revision.
+pub type Weights = BTreeMap<String, i32>;
+
 /// What the state asks for, however ready anything is.
 #[must_use]
-pub fn goal(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec<Share> {
+pub fn goal(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Weights {
     let canary = &split.spec.strategy.canary;
-    assemble(split, models, &live(split), &known(split, effective), |(_, status)| {
-        apply::candidate_weight(status, Some(canary))
+    weights(split, models, effective, |(_, status)| apply::candidate_weight(status, Some(canary)))
+}
+
+/// The last weights of all rollouts that were effective.
+#[must_use]
+pub fn granted(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Weights {
+    weights(split, models, effective, |(_, status)| {
+        status.step.as_ref().map_or(Percent::ZERO, steps::granted)
     })
 }
 
-/// What may be written now, given what the live route says.
+fn weights(
+    split: &Split,
+    models: &[Decided<'_>],
+    effective: &Effective,
+    weight_of: impl Fn(&Decided<'_>) -> Percent,
+) -> Weights {
+    let shares = assemble(split, models, &live(split), &known(split, effective), weight_of);
+    shares.into_iter().map(|share| (share.revision, share.weight)).collect()
+}
+
+/// Whether the live route gives this model's revisions these weights.
 #[must_use]
-pub fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec<Share> {
+pub fn gives(view: Option<&RouteView>, model: &Model, weights: &Weights) -> bool {
+    let Some(view) = view else { return false };
+    let status = &model.status;
+    let mut names = [&status.stable_revision, &status.candidate_revision, &status.latest_revision]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    names.dedup();
+    !weights.is_empty() && names.iter().all(|name| view.shares.get(*name) == weights.get(*name))
+}
+
+/// All that the route should name now: who gets traffic, and who is known without any. Each once.
+#[must_use]
+pub fn written(split: &Split, models: &[Decided<'_>], effective: &Effective, now: Timestamp) -> Vec<Share> {
+    let mut route = allowed(split, models, effective);
+    let has_traffic: BTreeSet<String> = route.iter().map(|share| share.revision.clone()).collect();
+    let of_unit: Vec<&Model> = models.iter().map(|(model, _)| *model).collect();
+    let named = idle(split, models, &route, effective, now)
+        .into_iter()
+        .chain(leftover::idle(split, effective, now))
+        .chain(leftover::departed(split, &of_unit, effective, now));
+    route.extend(named.filter(|share| !has_traffic.contains(&share.revision)));
+    route
+}
+
+/// What may be sent where now, given what the live route says.
+fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec<Share> {
     let (live, known) = (live(split), known(split, effective));
     let shares = assemble(split, models, &live, &known, |(model, status)| {
         guarded(model, status, &split.spec.strategy.canary, &live, &known)
@@ -68,8 +114,7 @@ pub(super) fn share<'a>(
 /// Revisions that the route names without giving them traffic: a candidate that is about to get its first weight, and
 /// what had weight or was about to, until it is drained. So every proxy knows a revision before its first request and
 /// until after its last (make before break).
-#[must_use]
-pub fn idle(
+fn idle(
     split: &Split,
     models: &[Decided<'_>],
     shares: &[Share],
@@ -138,6 +183,7 @@ fn portion(
             weight: backend,
             stable: called(first),
             candidate: None,
+            held: vec![],
         });
     };
     let candidate = status.candidate_revision.as_deref().filter(|_| weight > Percent::ZERO);
@@ -147,7 +193,35 @@ fn portion(
         return None;
     }
     let candidate = candidate.map(|c| (c.to_owned(), model.version_of(c), weight));
-    Some(Portion { weight: backend, stable: called(stable), candidate })
+    let held = held(model, stable, status.candidate_revision.as_deref(), live);
+    let held = held.into_iter().map(|(name, share)| (name.clone(), model.version_of(name), share)).collect();
+    Some(Portion { weight: backend, stable: called(stable), candidate, held })
+}
+
+/// What keeps the share of its model that it has: a revision that serves, though it is neither stable nor on trial any more,
+/// while the stable one cannot take over what it has. So a candidate that makes way for a newer one, beside a stable revision
+/// that is down.
+fn held<'a>(
+    model: &Model,
+    stable: &str,
+    candidate: Option<&str>,
+    live: &'a BTreeMap<String, i32>,
+) -> Vec<(&'a String, Percent)> {
+    let other = |name: &str| name != stable && Some(name) != candidate && model.has(name);
+    let serves = |name: &str| {
+        let ready = model.workload(name).ready;
+        ready > 0 && !can_take_over(model, stable, ready)
+    };
+    live.iter()
+        .filter(|(name, weight)| **weight > 0 && other(name) && serves(name))
+        .map(|(name, _)| (name, present(model, live, name)))
+        .collect()
+}
+
+/// Whether the stable revision has pods enough for the traffic of one that has `ready` of them.
+fn can_take_over(model: &Model, stable: &str, ready: i32) -> bool {
+    let of_stable = model.workload(stable).ready;
+    of_stable > 0 && (of_stable >= ready || of_stable >= model.full_size())
 }
 
 /// Shares of the whole route, in the order of the backends; empty when nobody can serve.
@@ -188,8 +262,8 @@ fn guarded(
     let (Some(stable), Some(candidate)) = (&status.stable_revision, &status.candidate_revision) else {
         return goal;
     };
-    let present = present(live, stable, candidate);
-    let (of_stable, of_candidate) = (model.workload(stable).ready, model.workload(candidate).ready);
+    let present = present(model, live, candidate);
+    let of_candidate = model.workload(candidate).ready;
     if goal > present {
         let need =
             status.step.as_ref().map_or(model.full_size(), |s| steps::needed(canary, s, model.full_size()));
@@ -201,7 +275,7 @@ fn guarded(
         return if ready && known { goal } else { present };
     }
     if goal < present {
-        let enough = of_stable > 0 && (of_stable >= of_candidate || of_stable >= model.full_size());
+        let enough = can_take_over(model, stable, of_candidate);
         let measured = model.judgement.observability == Observability::Yes;
         let servable =
             (enough || on(Mutant::RollbackToEmptyStable)) && (measured || !on(Mutant::RollbackNeedsMetrics));
@@ -210,16 +284,15 @@ fn guarded(
     goal
 }
 
-/// The candidate's weight within its model in the live route; nothing when neither is there. Rounded up, so that
-/// writing it again gives the same weights.
-#[must_use]
-pub fn present(live: &BTreeMap<String, i32>, stable: &str, candidate: &str) -> Percent {
-    let of = |revision: &str| i64::from(live.get(revision).copied().unwrap_or(0).max(0));
-    let (of_stable, of_candidate) = (of(stable), of(candidate));
-    let sum = of_stable + of_candidate;
+/// The weight of a revision within its model in the live route; nothing where that has none. Rounded up, so that writing it
+/// again gives the same weights.
+fn present(model: &Model, live: &BTreeMap<String, i32>, revision: &str) -> Percent {
+    let weight = |weight: &i32| i64::from(*weight).max(0);
+    let of_revision = live.get(revision).map_or(0, weight);
+    let sum: i64 = live.iter().filter(|(name, _)| model.has(name)).map(|(_, value)| weight(value)).sum();
     if sum == 0 {
         return Percent::ZERO;
     }
-    let ppm = (of_candidate * i64::from(Percent::ALL.ppm()) + sum - 1) / sum;
+    let ppm = (of_revision * i64::from(Percent::ALL.ppm()) + sum - 1) / sum;
     i32::try_from(ppm).ok().and_then(Percent::from_ppm).unwrap_or(Percent::ZERO)
 }

@@ -60,6 +60,7 @@ fn that_a_gateway_is_silent_is_said_when_it_is_news(
         split: Some(&split),
         effective: &effective,
         at_goal: true,
+        at_granted: true,
         candidate_weight: 1000,
         busy: false,
         led_since: Timestamp::MIN,

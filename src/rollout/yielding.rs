@@ -1,9 +1,10 @@
 //! A `TrafficSplit` that yields to an older one, which names one of its models too: it is refused as a whole, and nothing is
 //! tried on its route. What that carries goes on: parents, hosts, matches and how much each model gets stay as they live,
-//! and within a model the traffic follows its stable revision. So no candidate that was taken out, no revision that was
-//! replaced and nothing that a deleted model has left keeps its pods for as long as the conflict lasts.
+//! and within a model the traffic follows its stable revision; what a deleted model has left gives its share to the others,
+//! if there are any. So no candidate that was taken out, no revision that was replaced and nothing that a deleted model has
+//! left keeps its pods for as long as the conflict lasts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -21,7 +22,7 @@ use crate::{
         v1alpha1::{Duration, Percent},
     },
     revision::Refusal,
-    route::{Effective, Share},
+    route::{self, Effective, Share},
 };
 
 /// How often is looked whether a model can take its traffic over.
@@ -65,11 +66,6 @@ pub fn plan(observed: &Observed, conflict: Refusal, now: Timestamp) -> Plan {
     plan
 }
 
-/// Whether a revision is one of this model, present or past, by its name.
-fn is_of(revision: &str, model: &Model) -> bool {
-    revision.rsplit_once('-').is_some_and(|(name, _)| name == model.name)
-}
-
 /// What the route should say.
 #[derive(Default)]
 struct Follows {
@@ -95,7 +91,7 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
     idle.retain(|name| (!drained || stable(name)) && !split.broken.contains(name));
     for model in models {
         let Some(stable) = &model.status.stable_revision else { continue };
-        for (revision, weight) in view.shares.iter().filter(|(r, _)| *r != stable && is_of(r, model)) {
+        for (revision, weight) in view.shares.iter().filter(|(r, _)| *r != stable && model.has(r)) {
             follows.at_rest = false;
             if !may_leave(model, stable, revision) {
                 continue;
@@ -115,6 +111,16 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
             }
         }
     }
+    let ownerless = |name: &str| !models.iter().any(|model| model.has(name));
+    for left in split.leftovers.iter().filter(|left| ownerless(&left.revision)) {
+        if weights.contains_key(&left.revision) {
+            follows.at_rest = false;
+            if pass_on(&left.revision, &mut weights, models) {
+                idle.extend(left.serves.then(|| left.revision.clone()));
+                follows.raises = true;
+            }
+        }
+    }
     idle.retain(|name| !weights.contains_key(name));
     follows.at_rest &= idle.is_empty();
     if (&weights, &idle) != (&view.shares, &view.idle) {
@@ -123,6 +129,21 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
         follows.route = Some(all.map(share).collect());
     }
     follows
+}
+
+/// Divides the share of a revision whose model was deleted among the others of the route, in proportion; not as long as one
+/// of them has no pod ready. Whether it did.
+fn pass_on(revision: &str, weights: &mut BTreeMap<String, i32>, models: &[Model]) -> bool {
+    let ready = |name: &String| {
+        models.iter().any(|m| m.workloads.get(name).is_some_and(|workload| workload.ready > 0))
+    };
+    let others: Vec<String> = weights.keys().filter(|name| *name != revision).cloned().collect();
+    if others.is_empty() || !others.iter().all(ready) {
+        return false;
+    }
+    let parts: Vec<i64> = others.iter().map(|name| i64::from(weights[name])).collect();
+    *weights = others.into_iter().zip(route::apportion(&parts, route::TOTAL)).collect();
+    true
 }
 
 /// Whether the stable revision can take over what `revision` has: never less than that could serve, and full size for all
@@ -271,6 +292,30 @@ mod tests {
         assert_eq!(plan.next, None, "nothing is left to be done");
     }
 
+    #[rstest]
+    #[case::its_share_goes_to_the_others(&[("b-1", 4000), ("a-2", 5400), ("a-3", 600)], 2, Some(&[("a-2", 9000), ("a-3", 1000), ("b-1", 0)][..]))]
+    #[case::one_of_them_is_down(&[("b-1", 4000), ("a-2", 6000)], 0, None)]
+    #[case::there_is_nobody_else(&[("b-1", 10_000)], 2, None)]
+    #[case::one_is_of_a_model_that_is_not_known_here(&[("b-1", 4000), ("c-1", 6000)], 2, None)]
+    fn what_a_deleted_model_has_left_hands_its_share_on(
+        #[case] shares: &[(&str, i32)],
+        #[case] ready: i32,
+        #[case] expected: Option<&[(&str, i32)]>,
+    ) {
+        let mut observed = unit("Progressing", ready, shares, &[]);
+        let left = |revision: &str| Leftover {
+            revision: revision.to_owned(),
+            version: "1".to_owned(),
+            runs: true,
+            serves: true,
+            elsewhere: false,
+        };
+        observed.split.as_mut().unwrap().leftovers = vec![left("b-1")];
+        let plan = settled(&observed, 3);
+        assert_eq!(route(&plan), expected.map(<[_]>::to_vec));
+        assert_eq!(plan.confirm, expected.is_some(), "a weight that rises is written after live reads");
+    }
+
     #[test]
     fn what_a_deleted_model_has_left_ends_once_no_request_can_be_under_way() {
         let mut observed = unit("Stable", 2, &[("b-1", 10_000)], &[]);
@@ -289,7 +334,7 @@ mod tests {
         }];
         let ends =
             |plan: &Plan| plan.writes.contains(&Write::DeleteDeployment { revision: "b-1".to_owned() });
-        assert!(!ends(&settled(&observed, 7)), "it is still sent to, and nobody takes that over");
+        assert!(!ends(&settled(&observed, 7)), "it is still sent to");
         observed.models.clear();
         observed.split.as_mut().unwrap().missing.insert("a".to_owned());
         assert!(!ends(&settled(&observed, 5)), "its requests may take 5 s");

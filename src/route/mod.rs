@@ -14,7 +14,7 @@ pub use http_route::{
     BackendRef, Filter, HTTPRoute, HTTPRouteSpec, HTTPRouteStatus, Header, HeaderModifier, Match, NamedMatch,
     ParentReference, ParentStatus, PathValue, Rule, RuleTimeouts,
 };
-pub use observe::{Acceptance, RouteView, observe, traffic};
+pub use observe::{Acceptance, RouteView, models, observe, traffic};
 pub use render::{in_sync, keep_parents, owner_reference, render};
 pub use shares::{Portion, Share, TOTAL, apportion, shares};
 

@@ -54,6 +54,12 @@ pub enum Acceptance {
     },
 }
 
+/// The models whose revisions a route names, with and without traffic.
+pub fn models(route: &HTTPRoute) -> BTreeSet<String> {
+    let named = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
+    named.filter_map(|backend| backend.name.rsplit_once('-')).map(|(model, _)| model.to_owned()).collect()
+}
+
 /// Reads a live route. A refusal by any parent counts before silence of another.
 #[must_use]
 pub fn observe(live: &HTTPRoute) -> RouteView {

@@ -28,6 +28,8 @@ pub struct Portion {
     pub stable: (String, String),
     /// Revision and version on trial, and its share of this backend's traffic.
     pub candidate: Option<(String, String, Percent)>,
+    /// What keeps its share, as far as the candidate leaves it.
+    pub held: Vec<(String, String, Percent)>,
 }
 
 /// The shares of all revisions, in the order of `portions`, the stable one before the candidate; revisions at weight 0
@@ -35,7 +37,7 @@ pub struct Portion {
 ///
 /// A backend's weight is fixed first, so that a rollout in one backend never moves traffic of another. A candidate's
 /// share is rounded down (a step's weight is a limit), but it is at least 1 when it is positive at all, and at most all
-/// but 1 while it is less than 100 %.
+/// but 1 while it is less than 100 %. The stable revision has what nobody else has.
 #[must_use]
 pub fn shares(portions: &[Portion]) -> Vec<Share> {
     let parts: Vec<i64> = portions.iter().map(|portion| i64::from(portion.weight)).collect();
@@ -44,7 +46,15 @@ pub fn shares(portions: &[Portion]) -> Vec<Share> {
         let candidate = portion.candidate.as_ref().map_or(0, |(.., share)| part(weight, *share));
         let (revision, version) = portion.stable.clone();
         let taken = if on(Mutant::WeightsDoNotSum) { candidate / 2 } else { candidate };
-        shares.push(Share { revision, version, weight: weight - taken });
+        let mut rest = weight - taken;
+        let mut held = Vec::with_capacity(portion.held.len());
+        for (revision, version, share) in portion.held.clone() {
+            let weight = part(weight, share).min(rest);
+            rest -= weight;
+            held.push(Share { revision, version, weight });
+        }
+        shares.push(Share { revision, version, weight: rest });
+        shares.extend(held);
         if let Some((revision, version, _)) = portion.candidate.clone() {
             shares.push(Share { revision, version, weight: candidate });
         }
@@ -126,6 +136,7 @@ mod tests {
             weight,
             stable: (format!("{name}-s"), "1".to_owned()),
             candidate: candidate.map(|text| (format!("{name}-c"), "2".to_owned(), share(text))),
+            held: vec![],
         }
     }
 
@@ -145,6 +156,25 @@ mod tests {
         assert_eq!(text.join(" "), expected);
     }
 
+    #[rstest]
+    #[case::nothing_is_on_trial(None, "30%", "a-s=7000 a-h=3000")]
+    #[case::the_stable_one_gives(Some("10%"), "30%", "a-s=6000 a-h=3000 a-c=1000")]
+    #[case::then_who_is_held(Some("80%"), "30%", "a-h=2000 a-c=8000")]
+    #[case::taken_over(Some("100%"), "30%", "a-c=10000")]
+    #[case::everything(None, "100%", "a-h=10000")]
+    fn who_is_held_keeps_what_the_candidate_leaves(
+        #[case] candidate: Option<&str>,
+        #[case] held: &str,
+        #[case] expected: &str,
+    ) {
+        let held = vec![("a-h".to_owned(), "0".to_owned(), held.parse().unwrap())];
+        let text: Vec<String> = shares(&[Portion { held, ..portion("a", 1, candidate) }])
+            .iter()
+            .map(|s| format!("{}={}", s.revision, s.weight))
+            .collect();
+        assert_eq!(text.join(" "), expected);
+    }
+
     prop_compose! {
         fn any_portion()(weight in 1..=1000_i32, ppm in 0..=1_000_000_i32, on_trial in any::<bool>()) -> (i32, Option<i32>) {
             (weight, on_trial.then_some(ppm))
@@ -156,6 +186,7 @@ mod tests {
             weight: *weight,
             stable: (format!("s{index}"), String::new()),
             candidate: ppm.map(|ppm| (format!("c{index}"), String::new(), Percent::from_ppm(ppm).unwrap())),
+            held: vec![],
         };
         parts.iter().enumerate().map(build).collect()
     }

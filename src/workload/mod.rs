@@ -10,7 +10,7 @@ mod trouble;
 
 pub use covers::covers;
 pub use health::{Health, health};
-pub use objects::{Owner, controller_revision, deployment, service, stable_service};
+pub use objects::{Owner, Pods, controller_revision, deployment, service, stable_service};
 pub use trouble::{Trouble, TroubleKind, trouble};
 
 #[cfg(test)]

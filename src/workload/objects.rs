@@ -18,7 +18,7 @@ use kube::Resource;
 use crate::{
     api::v1alpha1::ModelDeployment,
     mutant::{Mutant, on},
-    revision::{MODEL_LABEL, REVISION_LABEL, Snapshot, labels},
+    revision::{MODEL_LABEL, REVISION_LABEL, Snapshot, VERSION_LABEL, has_port, labels},
 };
 
 /// Ports of a revision's Service: name, number, and the protocol that proxies should speak to it. They are fixed, so
@@ -37,11 +37,43 @@ pub struct Owner {
     pub uid: String,
 }
 
+/// Pods that a Service sends to, and all that it has to know of them: by that it can be made again, and point elsewhere, also
+/// when somebody has deleted their snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Pods<'a> {
+    revision: &'a str,
+    version: &'a str,
+    template: &'a PodTemplateSpec,
+}
+
+impl<'a> Pods<'a> {
+    /// Those of a snapshot.
+    #[must_use]
+    pub const fn of(snapshot: &'a Snapshot) -> Self {
+        Self {
+            revision: snapshot.revision.as_str(),
+            version: snapshot.version.as_str(),
+            template: &snapshot.pod_template,
+        }
+    }
+
+    /// Those that run. `None`: it is no Deployment that was read.
+    #[must_use]
+    pub fn running(deployment: &'a Deployment) -> Option<Self> {
+        let version = deployment.metadata.labels.as_ref().and_then(|labels| labels.get(VERSION_LABEL));
+        Some(Self {
+            revision: deployment.metadata.name.as_deref()?,
+            version: version.map_or("", String::as_str),
+            template: &deployment.spec.as_ref()?.template,
+        })
+    }
+}
+
 /// The stored snapshot, with the revision's `number` (rising, for people and `kubectl rollout history`).
 #[must_use]
 pub fn controller_revision(owner: &Owner, snapshot: &Snapshot, number: i64) -> ControllerRevision {
     ControllerRevision {
-        metadata: metadata(owner, snapshot, &snapshot.revision),
+        metadata: metadata(owner, Pods::of(snapshot), &snapshot.revision),
         revision: number,
         data: Some(RawExtension(snapshot.to_data())),
     }
@@ -57,12 +89,12 @@ pub fn deployment(
     split: Option<OwnerReference>,
 ) -> Deployment {
     Deployment {
-        metadata: kept_by(split, metadata(owner, snapshot, &snapshot.revision)),
+        metadata: kept_by(split, metadata(owner, Pods::of(snapshot), &snapshot.revision)),
         spec: Some(DeploymentSpec {
             replicas: Some(replicas).filter(|_| !on(Mutant::ImplicitOne)),
             revision_history_limit: Some(0),
             selector: LabelSelector {
-                match_labels: Some(selector(owner, snapshot)),
+                match_labels: Some(selector(owner, &snapshot.revision)),
                 match_expressions: None,
             },
             template: template(snapshot, replicas),
@@ -87,8 +119,8 @@ fn template(snapshot: &Snapshot, replicas: i32) -> PodTemplateSpec {
 /// collection leaves them where their `ModelDeployment` is deleted. Otherwise they could vanish before the last proxy has
 /// stopped sending to them, and requests would fail.
 #[must_use]
-pub fn service(owner: &Owner, snapshot: &Snapshot, split: Option<OwnerReference>) -> Service {
-    let service = service_named(owner, snapshot, &snapshot.revision);
+pub fn service(owner: &Owner, pods: Pods<'_>, split: Option<OwnerReference>) -> Service {
+    let service = service_named(owner, pods, pods.revision);
     Service { metadata: kept_by(split, service.metadata), ..service }
 }
 
@@ -97,32 +129,30 @@ fn kept_by(split: Option<OwnerReference>, mut metadata: ObjectMeta) -> ObjectMet
     metadata
 }
 
-/// The Service `<name>`: whoever needs no share goes to the stable revision, which `snapshot` is.
+/// The Service `<name>`: whoever needs no share goes to the stable revision, whose `pods` these are.
 #[must_use]
-pub fn stable_service(owner: &Owner, snapshot: &Snapshot) -> Service {
-    service_named(owner, snapshot, &owner.name)
+pub fn stable_service(owner: &Owner, pods: Pods<'_>) -> Service {
+    service_named(owner, pods, &owner.name)
 }
 
-fn service_named(owner: &Owner, snapshot: &Snapshot, name: &str) -> Service {
-    let ports =
-        PORTS.into_iter().filter(|(port, ..)| snapshot.has_port(port)).map(|(port, number, protocol)| {
-            ServicePort {
-                name: Some(port.to_owned()),
-                port: number,
-                protocol: Some("TCP".to_owned()),
-                target_port: Some(IntOrString::String(port.to_owned())),
-                app_protocol: protocol.map(str::to_owned),
-                node_port: None,
-            }
-        });
+fn service_named(owner: &Owner, pods: Pods<'_>, name: &str) -> Service {
+    let there = PORTS.into_iter().filter(|(port, ..)| has_port(pods.template, port));
+    let ports = there.map(|(port, number, protocol)| ServicePort {
+        name: Some(port.to_owned()),
+        port: number,
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::String(port.to_owned())),
+        app_protocol: protocol.map(str::to_owned),
+        node_port: None,
+    });
     Service {
-        metadata: metadata(owner, snapshot, name),
+        metadata: metadata(owner, pods, name),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             selector: Some(if on(Mutant::SharedSelector) {
                 shared(owner)
             } else {
-                selector(owner, snapshot)
+                selector(owner, pods.revision)
             }),
             ports: Some(ports.collect()),
             ..ServiceSpec::default()
@@ -135,18 +165,18 @@ fn shared(owner: &Owner) -> BTreeMap<String, String> {
     BTreeMap::from([(MODEL_LABEL.to_owned(), owner.name.clone())])
 }
 
-fn selector(owner: &Owner, snapshot: &Snapshot) -> BTreeMap<String, String> {
+fn selector(owner: &Owner, revision: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
         (MODEL_LABEL.to_owned(), owner.name.clone()),
-        (REVISION_LABEL.to_owned(), snapshot.revision.clone()),
+        (REVISION_LABEL.to_owned(), revision.to_owned()),
     ])
 }
 
-fn metadata(owner: &Owner, snapshot: &Snapshot, name: &str) -> ObjectMeta {
+fn metadata(owner: &Owner, pods: Pods<'_>, name: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(owner.namespace.clone()),
-        labels: Some(labels(&owner.name, &snapshot.revision, &snapshot.version)),
+        labels: Some(labels(&owner.name, pods.revision, pods.version)),
         owner_references: (!on(Mutant::MissingOwner)).then(|| {
             vec![OwnerReference {
                 api_version: ModelDeployment::api_version(&()).into_owned(),

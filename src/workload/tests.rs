@@ -39,8 +39,8 @@ fn rendered(snapshot: &Snapshot) -> [Value; 4] {
     [
         serde_json::to_value(controller_revision(&owner, snapshot, 1)).unwrap(),
         serde_json::to_value(deployment(&owner, snapshot, 2, None)).unwrap(),
-        serde_json::to_value(service(&owner, snapshot, None)).unwrap(),
-        serde_json::to_value(stable_service(&owner, snapshot)).unwrap(),
+        serde_json::to_value(service(&owner, Pods::of(snapshot), None)).unwrap(),
+        serde_json::to_value(stable_service(&owner, Pods::of(snapshot))).unwrap(),
     ]
 }
 

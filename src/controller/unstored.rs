@@ -1,4 +1,4 @@
-//! The size of a revision whose snapshot somebody has deleted: its Deployment can be rendered no more, but it still runs.
+//! A revision whose snapshot somebody has deleted: its Deployment can be rendered no more, but it still runs.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
@@ -14,9 +14,15 @@ use super::{
     reconcile::Controller,
 };
 
+/// The live Deployment of such a revision. `None` where a snapshot is stored: then that cannot be read, and everything of it
+/// stays as it is.
+pub fn unstored<'a>(model: &'a FoundModel, revision: &str) -> Option<&'a Deployment> {
+    let stored = model.revisions.iter().any(|r| r.name_any() == revision);
+    model.deployments.iter().find(|d| d.name_any() == revision && !stored).map(|live| &**live)
+}
+
 impl Controller {
-    /// Gives the live Deployment this size and leaves the rest of it as it is, on the version that was read. Nothing where a
-    /// snapshot is stored: then that cannot be read, and everything of it stays as it is.
+    /// Gives the live Deployment this size and leaves the rest of it as it is, on the version that was read.
     pub async fn scale(
         &self,
         client: &Client,
@@ -24,10 +30,7 @@ impl Controller {
         revision: &str,
         replicas: i32,
     ) -> Result<bool, Error> {
-        let stored = model.revisions.iter().any(|r| r.name_any() == revision);
-        let Some(live) = model.deployments.iter().find(|d| d.name_any() == revision && !stored) else {
-            return Ok(false);
-        };
+        let Some(live) = unstored(model, revision) else { return Ok(false) };
         if live.spec.as_ref().and_then(|spec| spec.replicas) == Some(replicas) {
             return Ok(false);
         }

@@ -1,0 +1,97 @@
+//! Worlds that lose what a rollout rests on: the stable revision's snapshot, Service or pods, the route under a pause, the
+//! `TrafficSplit` that had the model.
+
+use std::time::Duration;
+
+use seatrial::world::{
+    history::Key,
+    plant::user::{About, Deed},
+};
+
+use crate::{
+    draw::revision_of,
+    objects::{Model, NAMESPACE, Split},
+    plans::bases::rollout,
+    scenario::{Scenario, Version, model_key},
+};
+
+/// As [`super::all`].
+pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
+    vec![
+        (
+            "with its snapshot deleted, a Service of the stable revision that was deleted too was never made again: errors for all",
+            (48..=60).step_by(4).map(service_and_snapshot_deleted).collect(),
+        ),
+        (
+            "a stable revision that was deleted for good in mid-trial let no newer version begin",
+            [56, 58, 60].map(stable_deleted).into(),
+        ),
+        (
+            "a version that went bad while paused stayed for ever, if its route had been away for a moment",
+            [60, 61].map(route_deleted_under_pause).into(),
+        ),
+        (
+            "a version that was replaced as its model moved to another TrafficSplit lost its pods under requests",
+            (0..4).map(|few| moved(few * 10)).collect(),
+        ),
+    ]
+}
+
+fn delete(kind: &str, name: &str) -> Deed {
+    Deed::Delete(Key::new(kind, NAMESPACE, name))
+}
+
+fn service_and_snapshot_deleted(second: u64) -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let stable = revision_of(&scenario.models[0], "0.0.0");
+    for (second, deed) in
+        [(second, delete("ControllerRevision", &stable)), (second + 1, delete("Service", &stable))]
+    {
+        scenario.script.push((Duration::from_secs(second), deed));
+    }
+    scenario
+}
+
+/// Its snapshot and its pods; then the next version comes.
+fn stable_deleted(second: u64) -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let stable = revision_of(&scenario.models[0], "0.0.0");
+    let deeds = [
+        (second * 1000, delete("ControllerRevision", &stable)),
+        (second * 1000 + 50, delete("Deployment", &stable)),
+        (second * 1000 + 2000, Deed::Version(model_key("iris"), "0.2.0".to_owned())),
+    ];
+    scenario.script.extend(deeds.map(|(millis, deed)| (Duration::from_millis(millis), deed)));
+    scenario
+}
+
+fn route_deleted_under_pause(second: u64) -> Scenario {
+    let mut scenario = rollout(Version::ErrorsFrom(Duration::from_secs(second + 10), 0.3));
+    let pause = Deed::Verb { model: model_key("iris"), verb: "pause", about: About::Candidate, step: None };
+    scenario.script.push((Duration::from_millis(second * 1000 - 500), pause));
+    scenario.script.push((Duration::from_secs(second), delete("HTTPRoute", "iris")));
+    scenario
+}
+
+/// "flowers" has the model for a while, and loses it so many milliseconds after the version on trial was replaced.
+fn moved(millis: u64) -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let wine = Model { name: "wine", ..scenario.models[0].clone() };
+    let without = Split { name: "flowers", backends: vec![("wine", 10)], ..scenario.splits[0].clone() };
+    let with = Split { backends: vec![("wine", 10), ("iris", 10)], ..without.clone() };
+    scenario.splits[0].timeout = 1;
+    scenario.propagation = Duration::from_secs(3);
+    scenario.rewrite();
+    scenario.script[1].0 = Duration::from_secs(5);
+    let replaced = Duration::from_secs(59);
+    scenario.script.extend([
+        (Duration::ZERO, Deed::Create(without.object())),
+        (Duration::ZERO, Deed::Create(wine.object("1.0.0"))),
+        (Duration::from_secs(30), with.edit()),
+        (replaced, Deed::Version(model_key("iris"), "0.2.0".to_owned())),
+        (replaced + Duration::from_millis(millis), without.edit()),
+    ]);
+    scenario.models.push(wine);
+    scenario.splits.push(without);
+    scenario
+}
