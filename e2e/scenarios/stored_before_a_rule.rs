@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{PostParams, TypeMeta},
+    api::{DynamicObject, Patch, PatchParams, PostParams, TypeMeta},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -38,6 +38,10 @@ async fn run(scene: &Scene) -> Outcome {
     store(scene, "modeldeployments.seatrial.dev", &model).await?;
     store(scene, "trafficsplits.seatrial.dev", &split).await?;
 
+    // When somebody changes something else in them, now that the rules are in force
+    change(scene, "ModelDeployment", &json!({"spec": {"replicas": 2}})).await?;
+    change(scene, "TrafficSplit", &json!({"spec": {"analysis": {"interval": "2s"}}})).await?;
+
     // Then each says which field is wrong
     says(scene, "ModelDeployment", "progressDeadline").await?;
     says(scene, "TrafficSplit", "weight").await?;
@@ -53,7 +57,7 @@ async fn run(scene: &Scene) -> Outcome {
     Ok(())
 }
 
-/// Stores an object while its CRD has no rules, and puts the rules back.
+/// Stores an object while its CRD has no rules, puts the rules back and waits until they are in force.
 async fn store(scene: &Scene, crd: &str, object: &Value) -> Outcome {
     let crds: Api<CustomResourceDefinition> = Api::all(scene.cluster.client.clone());
     let before = crds.get(crd).await?;
@@ -68,7 +72,27 @@ async fn store(scene: &Scene, crd: &str, object: &Value) -> Outcome {
     let mut strict = before;
     strict.metadata.resource_version = crds.get(crd).await?.resource_version();
     crds.replace(crd, &PostParams::default(), &strict).await?;
-    stored.map(drop)
+    stored?;
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let mut another: DynamicObject = serde_json::from_value(object.clone())?;
+    another.metadata.name = Some("another".to_owned());
+    let api = api(scene, kind).await?;
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let sentence = format!("another {kind} like it is refused");
+    eventually(Duration::from_secs(30), &sentence, async || api.create(&dry_run, &another).await.err())
+        .await
+        .map(drop)
+}
+
+async fn change(scene: &Scene, kind: &str, patch: &Value) -> Outcome {
+    let params = PatchParams::default();
+    api(scene, kind).await?.patch("old", &params, &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+async fn api(scene: &Scene, kind: &str) -> Result<Api<DynamicObject>, Broken> {
+    let types = TypeMeta { api_version: "seatrial.dev/v1alpha1".into(), kind: kind.to_owned() };
+    Ok(dynamic(&scene.cluster.client, &types, &scene.namespace).await?.0)
 }
 
 fn forget_rules(schema: &mut Value) {
@@ -89,15 +113,20 @@ fn forget_rules(schema: &mut Value) {
     }
 }
 
+/// Of the generation that was made while the rules were in force.
 async fn says(scene: &Scene, kind: &str, field: &str) -> Outcome {
-    let types = TypeMeta { api_version: "seatrial.dev/v1alpha1".into(), kind: kind.to_owned() };
-    let (api, _) = dynamic(&scene.cluster.client, &types, &scene.namespace).await?;
+    let api = api(scene, kind).await?;
     let sentence = format!("Accepted of {kind} old is False and names {field}");
     eventually(Duration::from_secs(30), &sentence, async || {
         let object = api.get("old").await.ok()?;
         let conditions: Vec<Condition> =
             serde_json::from_value(object.data["status"]["conditions"].clone()).ok()?;
-        let says = |c: &Condition| c.type_ == "Accepted" && c.status == "False" && c.message.contains(field);
+        let says = |c: &Condition| {
+            c.type_ == "Accepted"
+                && c.status == "False"
+                && c.message.contains(field)
+                && c.observed_generation == object.metadata.generation
+        };
         conditions.iter().any(says).then_some(())
     })
     .await

@@ -10,6 +10,7 @@ use seatrial::world::{
 
 use crate::{
     draw::revision_of,
+    faults::{Fault, What},
     objects::{Model, NAMESPACE, Split},
     plans::bases::rollout,
     scenario::{Scenario, Version, model_key},
@@ -29,6 +30,14 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         (
             "a version that went bad while paused stayed for ever, if its route had been away for a moment",
             [60, 61].map(route_deleted_under_pause).into(),
+        ),
+        (
+            "a model that was deleted, made anew and deleted again lost its pods at once, under requests",
+            (1..=8).map(deleted_twice).collect(),
+        ),
+        (
+            "a route whose model was deleted in mid-trial, and one of its Services then, did not sum to the whole",
+            vec![service_of_deleted()],
         ),
         (
             "a version that was replaced as its model moved to another TrafficSplit lost its pods under requests",
@@ -70,6 +79,33 @@ fn route_deleted_under_pause(second: u64) -> Scenario {
     let pause = Deed::Verb { model: model_key("iris"), verb: "pause", about: About::Candidate, step: None };
     scenario.script.push((Duration::from_millis(second * 1000 - 500), pause));
     scenario.script.push((Duration::from_secs(second), delete("HTTPRoute", "iris")));
+    scenario
+}
+
+/// While the API server refuses half of all requests.
+fn deleted_twice(seed: u64) -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    scenario.seed = seed;
+    let anew = scenario.models[0].object("0.0.0");
+    scenario.splits[0].timeout = 5;
+    scenario.rewrite();
+    scenario.script.retain(|(at, _)| *at < Duration::from_secs(30));
+    let deeds = [
+        (35_000, Deed::Delete(model_key("iris"))),
+        (41_000, Deed::Create(anew)),
+        (43_000 + seed * 500, Deed::Delete(model_key("iris"))),
+    ];
+    scenario.script.extend(deeds.map(|(millis, deed)| (Duration::from_millis(millis), deed)));
+    let (from, until) = (Duration::from_secs(33), Duration::from_mins(1));
+    scenario.faults = vec![Fault { id: 1, what: What::Status(500), replica: None, from, until, share: 500 }];
+    scenario
+}
+
+fn service_of_deleted() -> Scenario {
+    let mut scenario = rollout(Version::Good);
+    let stable = revision_of(&scenario.models[0], "0.0.0");
+    scenario.script.push((Duration::from_secs(58), Deed::Delete(model_key("iris"))));
+    scenario.script.push((Duration::from_millis(58_700), delete("Service", &stable)));
     scenario
 }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::conditions::{self, RESOLVED_REFS},
-    api::v1alpha1::BackendStatus,
+    api::v1alpha1::{BackendStatus, TrafficSplitStatus},
     route::{Effective, RouteView, Share},
 };
 
@@ -96,6 +96,15 @@ pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
         all?.into_iter().fold(told, Timestamp::max)
     };
     since.checked_add(sizes::drain(split).signed()).ok()
+}
+
+/// Whether a model that the status calls missing is there again. That is on record before anything else is done: should the
+/// model go once more, its pods are not to end by the time when it went before.
+pub fn returned(before: &TrafficSplitStatus, after: &TrafficSplitStatus) -> bool {
+    let missing = |status: &TrafficSplitStatus, name: &str| {
+        status.backends.iter().any(|backend| backend.name == name && backend.missing_since.is_some())
+    };
+    after.backends.iter().any(|b| missing(before, &b.name) && !missing(after, &b.name))
 }
 
 /// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods, and all where there is
@@ -294,6 +303,21 @@ mod tests {
         );
         split.leftovers[0].runs = false;
         assert_eq!(end(&split, &[]), None);
+    }
+
+    #[test]
+    fn whoever_is_there_again_is_on_record_first() {
+        let status = |missing: &[&str]| -> TrafficSplitStatus {
+            let backend = |name: &str| {
+                let since = missing.contains(&name).then_some("2026-01-01T00:00:00.000000Z");
+                json!({"name": name, "missingSince": since, "weight": "0%", "revisions": []})
+            };
+            serde_json::from_value(json!({"backends": [backend("a"), backend("b")]})).unwrap()
+        };
+        assert!(returned(&status(&["a", "b"]), &status(&["b"])));
+        for (before, after) in [(&["a"][..], &["a"][..]), (&[], &["a"]), (&[], &[])] {
+            assert!(!returned(&status(before), &status(after)), "{before:?} {after:?}");
+        }
     }
 
     #[rstest]

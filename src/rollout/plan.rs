@@ -154,8 +154,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let urgent = statuses.iter().any(|s| s.phase == Phase::RollingBack);
     let mut writes = writes(observed, &decided, &route, &effective, urgent, now);
     let split_status = split.map(|s| split_status(s, &decided, &route, &effective, now));
-    if split_status.is_some() {
-        writes.push(Write::SplitStatus);
+    if let (Some(split), Some(after)) = (split, &split_status) {
+        let first = leftover::returned(&split.status, after) && !urgent;
+        writes.insert(if first { 0 } else { writes.len() }, Write::SplitStatus);
     }
     let next = next(observed, &decided, split, &effective, now);
     let raises = !urgent

@@ -89,13 +89,21 @@ fn allowed(split: &Split, models: &[Decided<'_>], effective: &Effective) -> Vec<
 
 /// The live shares as they are: nobody can serve now (the only model was deleted and is made anew, say), and a route to
 /// nobody is no better than one to whoever served last. It changes once somebody is ready and known. What has no Service
-/// any more serves nobody, and a route that names it is not accepted: nobody would ever become known.
+/// any more serves nobody, and a route that names it is not accepted: nobody would ever become known. The others share what
+/// it had.
 fn kept(split: &Split, models: &[Decided<'_>], live: &BTreeMap<String, i32>) -> Vec<Share> {
     let models_of = || models.iter().map(|(model, _)| *model);
-    let share = |(revision, weight): (&String, &i32)| share(split, models_of(), revision.clone(), *weight);
     let made_again = |name: &String| models.iter().any(|(model, _)| model.workloads.contains_key(name));
     let serves = |name: &String| !split.broken.contains(name) || made_again(name);
-    live.iter().filter(|(name, _)| serves(name)).map(share).collect()
+    let left: Vec<(&String, i64)> = live
+        .iter()
+        .filter(|(name, _)| serves(name))
+        .map(|(name, weight)| (name, i64::from(*weight)))
+        .collect();
+    let parts: Vec<i64> = left.iter().map(|(_, part)| *part).collect();
+    let weights = route::apportion(&parts, route::TOTAL);
+    let named = left.into_iter().zip(weights).filter(|(_, weight)| *weight > 0);
+    named.map(|((name, _), weight)| share(split, models_of(), name.clone(), weight)).collect()
 }
 
 /// A part of the route, with what people call its revision: one of the unit, or one that it has left.

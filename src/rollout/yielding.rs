@@ -43,7 +43,6 @@ pub fn plan(observed: &Observed, conflict: Refusal, now: Timestamp) -> Plan {
     plan.writes.extend(leftover::gone(split, end, &effective, now));
     let deletes = |write: &Write| !matches!(write, Write::Route(_));
     plan.confirm = (follows.raises && !plan.urgent) || plan.writes.iter().any(deletes);
-    plan.writes.push(Write::SplitStatus);
     plan.keeps_parents = true;
 
     let decided: Vec<Decided<'_>> = models.iter().map(|model| (model, &model.status)).collect();
@@ -52,6 +51,8 @@ pub fn plan(observed: &Observed, conflict: Refusal, now: Timestamp) -> Plan {
         let no = split.refused.as_ref().map(|refusal| State::no(refusal.reason, refusal.message.clone()));
         conditions::set(&mut status.conditions, PROGRAMMED, no, split.generation, now);
     }
+    let first = leftover::returned(&split.status, &status) && !plan.urgent;
+    plan.writes.insert(if first { 0 } else { plan.writes.len() }, Write::SplitStatus);
     plan.split = Some(status);
 
     let mut due: Vec<Timestamp> = end.into_iter().collect();

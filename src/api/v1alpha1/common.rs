@@ -153,6 +153,25 @@ impl fmt::Display for Duration {
     }
 }
 
+/// A CEL rule about text that it converts. It says nothing of text that cannot be converted, which the pattern of its field
+/// refuses: a rule that ends in an error, not in `false`, refuses every write of an object that was stored before its pattern
+/// was there, also that of the status which says so.
+macro_rules! rule_if {
+    (duration $($field:literal),+ => $rule:literal) => {
+        concat!($("!", $field, ".matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || ",)+ "(", $rule, ")")
+    };
+    (percent $field:literal => $rule:literal) => {
+        concat!("!", $field, ".matches('^[0-9]{1,3}([.][0-9]{1,4})?%$') || (", $rule, ")")
+    };
+    (percent of steps => $rule:literal) => {
+        concat!("self.exists(s, !s.weight.matches('^[0-9]{1,3}([.][0-9]{1,4})?%$')) || (", $rule, ")")
+    };
+    (number $field:literal => $rule:literal) => {
+        concat!("!", $field, ".matches('^[0-9]{1,3}([.][0-9]{1,4})?$') || (", $rule, ")")
+    };
+}
+pub(super) use rule_if;
+
 /// Both units are strings on the wire, with a pattern that the API server checks when the object is applied.
 macro_rules! string_unit {
     ($type:ty, $name:literal, $pattern:literal, $max:literal) => {

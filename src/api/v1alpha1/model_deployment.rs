@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Duration, LocalRef, ModelDeploymentStatus};
+use super::{Duration, LocalRef, ModelDeploymentStatus, common::rule_if};
 
 /// What a team wants to run: one model at one version. A change of `model`, `runtimeRef` or `template` is a new
 /// revision; `replicas`, `progressDeadline` and `revisionHistoryLimit` are not part of it.
@@ -70,7 +70,7 @@ pub struct ModelDeploymentSpec {
     /// How long a candidate may take to become ready, or a weight to become effective, before it is rolled back.
     /// Default `10m`. Refused when zero.
     #[serde(default = "default_progress_deadline")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("progressDeadline must be at least 1s, for instance 10m"))]
+    #[x_kube(validation = Rule::new(rule_if!(duration "self" => "duration(self) >= duration('1s')")).message("progressDeadline must be at least 1s, for instance 10m"))]
     pub progress_deadline: Duration,
     /// How many revisions that serve no more are kept (their snapshot and Service, at 0 replicas), the newest first.
     /// Default 3. Refused outside 0..=20.

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, Percent};
+use super::{Duration, Percent, common::rule_if};
 
 /// One objective. Exactly one of `errors`, `latency`, `ratio` (a share of good requests, judged with stated error
 /// rates) or `query` with `threshold` (any PromQL, a plain limit).
@@ -25,7 +25,7 @@ pub struct Slo {
     pub name: String,
     /// The share of requests that must be good. Example: `99.5%`. Refused at `0%` and `100%`: nothing can prove those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("double(self.replace('%','')) > 0.0 && double(self.replace('%','')) < 100.0").message("objective must lie between 0% and 100%, both excluded: no number of requests can prove 100%; write for instance 99.9%"))]
+    #[x_kube(validation = Rule::new(rule_if!(percent "self" => "double(self.replace('%','')) > 0.0 && double(self.replace('%','')) < 100.0")).message("objective must lie between 0% and 100%, both excluded: no number of requests can prove 100%; write for instance 99.9%"))]
     pub objective: Option<Percent>,
     /// Good = answered without a server error, by the provider's metric pack. Write `errors: {}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub struct Errors {}
 pub struct Latency {
     /// A request is good when it is answered within this time. Example: `300ms`. Between two bucket edges, a breach is
     /// judged at the edge above and health at the edge below.
-    #[x_kube(validation = Rule::new("duration(self) > duration('0s')").message("latency.below must be more than 0s, for instance 300ms"))]
+    #[x_kube(validation = Rule::new(rule_if!(duration "self" => "duration(self) > duration('0s')")).message("latency.below must be more than 0s, for instance 300ms"))]
     pub below: Duration,
 }
 
@@ -92,7 +92,7 @@ pub struct Threshold {
 
 /// How the SLOs are judged.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("!has(self.ignoredBursts) || self.ignoredBursts > 0 || (has(self.dispersion) && double(self.dispersion) == 0.0)").message("ignoredBursts: 0 is safe only with dispersion: \"0\": write at least 1, or set dispersion to \"0\""))]
+#[x_kube(validation = Rule::new(concat!("!has(self.ignoredBursts) || self.ignoredBursts > 0 || (has(self.dispersion) && (", rule_if!(number "self.dispersion" => "double(self.dispersion) == 0.0"), "))")).message("ignoredBursts: 0 is safe only with dispersion: \"0\": write at least 1, or set dispersion to \"0\""))]
 #[serde(rename_all = "camelCase")]
 pub struct Analysis {
     /// Which of the operator's configured Prometheus servers answers. Default `default`.
@@ -102,7 +102,7 @@ pub struct Analysis {
     /// Length of a block of counts, and how often the SLOs are judged; at least the provider's scrape interval.
     /// Default `15s`. Refused outside 1s..=10m.
     #[serde(default = "default_interval")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')").message("analysis.interval must lie between 1s and 10m, for instance 15s"))]
+    #[x_kube(validation = Rule::new(rule_if!(duration "self" => "duration(self) >= duration('1s') && duration(self) <= duration('10m')")).message("analysis.interval must lie between 1s and 10m, for instance 15s"))]
     pub interval: Duration,
     /// What happens when a step is still undecided at its `maxDuration`. Default `Pause`.
     #[serde(default)]
@@ -113,7 +113,7 @@ pub struct Analysis {
     pub on_unobservable: OnUnobservable,
     /// How long nothing may be measured before `onUnobservable` acts; the weight does not rise meanwhile. Default `5m`.
     #[serde(default = "default_hold_budget")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("analysis.holdBudget must be at least 1s, for instance 5m"))]
+    #[x_kube(validation = Rule::new(rule_if!(duration "self" => "duration(self) >= duration('1s')")).message("analysis.holdBudget must be at least 1s, for instance 5m"))]
     pub hold_budget: Duration,
     /// What happens when an SLO is broken, stable breaks it too, and that lasts for `sharedBreachTimeout`: until then the
     /// weight is held and nobody is blamed. Default `Pause`. Has no say at 100 %, where there is nobody to share with.
@@ -121,7 +121,7 @@ pub struct Analysis {
     pub on_shared_breach: OnSharedBreach,
     /// How long a breach that stable shares may last before `onSharedBreach` acts. Default `15m`.
     #[serde(default = "default_shared_breach_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("analysis.sharedBreachTimeout must be at least 1s, for instance 15m"))]
+    #[x_kube(validation = Rule::new(rule_if!(duration "self" => "duration(self) >= duration('1s')")).message("analysis.sharedBreachTimeout must be at least 1s, for instance 15m"))]
     pub shared_breach_timeout: Duration,
     /// What "worse than stable" is measured against: stable at the same time, or what it did during the day before.
     /// Default `Concurrent`. For a service with little traffic `Auto` or `History` finds faults sooner.
@@ -133,11 +133,11 @@ pub struct Analysis {
     /// Alpha: how often a healthy revision may be rolled back, for a whole rollout. Presets: strict `0.1%`, balanced
     /// `1%`, relaxed `5%`. Refused outside 0.0001%..=20%.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("double(self.replace('%','')) > 0.0 && double(self.replace('%','')) <= 20.0").message("falseRollback must be more than 0% and at most 20%, for instance 1%"))]
+    #[x_kube(validation = Rule::new(rule_if!(percent "self" => "double(self.replace('%','')) > 0.0 && double(self.replace('%','')) <= 20.0")).message("falseRollback must be more than 0% and at most 20%, for instance 1%"))]
     pub false_rollback: Option<Percent>,
     /// Beta: how often a revision that breaks an SLO may be promoted. Presets: `1%`, `5%`, `10%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("double(self.replace('%','')) > 0.0 && double(self.replace('%','')) <= 20.0").message("falsePromotion must be more than 0% and at most 20%, for instance 5%"))]
+    #[x_kube(validation = Rule::new(rule_if!(percent "self" => "double(self.replace('%','')) > 0.0 && double(self.replace('%','')) <= 20.0")).message("falsePromotion must be more than 0% and at most 20%, for instance 5%"))]
     pub false_promotion: Option<Percent>,
     /// How many blocks with a burst of errors never count as proof. Presets: 2, 1, 1. Refused outside 0..=5, and at 0
     /// unless `dispersion` is `"0"`.

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Analysis, Duration, LocalRef, Percent, Slo, TrafficSplitStatus};
+use super::{Analysis, Duration, LocalRef, Percent, Slo, TrafficSplitStatus, common::rule_if};
 
 /// Who gets the traffic of a route, how a new revision takes over, and what it must prove.
 // kube's printcolumn takes one attribute per column; clippy takes their common keys for duplicates.
@@ -232,7 +232,7 @@ pub enum Method {
 
 /// Time limits of a request (GEP-1742).
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("!has(self.request) || !has(self.backendRequest) || duration(self.request) == duration('0s') || duration(self.backendRequest) <= duration(self.request)").message("timeouts.backendRequest must not be longer than timeouts.request"))]
+#[x_kube(validation = Rule::new(concat!("!has(self.request) || !has(self.backendRequest) || ", rule_if!(duration "self.request", "self.backendRequest" => "duration(self.request) == duration('0s') || duration(self.backendRequest) <= duration(self.request)"))).message("timeouts.backendRequest must not be longer than timeouts.request"))]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
     /// For the whole request. `0s`: none (streams). It is also how long a revision that lost its weight is left to
@@ -273,8 +273,8 @@ pub struct Strategy {
 pub struct Canary {
     /// 1 to 50 steps with rising weights below 100 %. After the last one the candidate gets everything.
     #[schemars(length(min = 1, max = 50))]
-    #[x_kube(validation = Rule::new("self.map(s, double(s.weight.replace('%',''))).isSorted()").message("weights in `steps` must rise: write them in order, for instance 5%, 25%, 50%"))]
-    #[x_kube(validation = Rule::new("[self.map(s, double(s.weight.replace('%','')))].all(w, w.all(x, w.indexOf(x) == w.lastIndexOf(x)))").message("weights in `steps` must differ: to wait longer at a weight, raise its `bake`"))]
+    #[x_kube(validation = Rule::new(rule_if!(percent of steps => "self.map(s, double(s.weight.replace('%',''))).isSorted()")).message("weights in `steps` must rise: write them in order, for instance 5%, 25%, 50%"))]
+    #[x_kube(validation = Rule::new(rule_if!(percent of steps => "[self.map(s, double(s.weight.replace('%','')))].all(w, w.all(x, w.indexOf(x) == w.lastIndexOf(x)))")).message("weights in `steps` must differ: to wait longer at a weight, raise its `bake`"))]
     pub steps: Vec<Step>,
     /// After 100 %: how long the old revision stays at full size and the candidate is still judged. Default `15m`.
     #[serde(default = "default_rollback_window")]
@@ -283,13 +283,13 @@ pub struct Canary {
 
 /// A step: a weight, and what lets it end.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("double(self.weight.replace('%','')) > 0.0 || (has(self.approval) && self.approval == 'Required')").message("a step of 0% has no traffic to judge: add approval: Required, or start at for instance 1%"))]
-#[x_kube(validation = Rule::new("duration(self.bake) <= duration(self.maxDuration)").message("bake must not be longer than maxDuration"))]
+#[x_kube(validation = Rule::new(rule_if!(percent "self.weight" => "double(self.weight.replace('%','')) > 0.0 || (has(self.approval) && self.approval == 'Required')")).message("a step of 0% has no traffic to judge: add approval: Required, or start at for instance 1%"))]
+#[x_kube(validation = Rule::new(rule_if!(duration "self.bake", "self.maxDuration" => "duration(self.bake) <= duration(self.maxDuration)")).message("bake must not be longer than maxDuration"))]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Share of the backend's traffic for the candidate. `0%` only with `approval: Required` (reachable by its own
     /// Service, for tests from CI). Example: `5%`. Refused at `100%`: that follows the last step by itself.
-    #[x_kube(validation = Rule::new("double(self.replace('%','')) < 100.0 && (double(self.replace('%','')) == 0.0 || double(self.replace('%','')) >= 0.01)").message("a step's weight is 0%, or at least 0.01% and less than 100%: the full weight follows the last step by itself and is watched for rollbackWindow"))]
+    #[x_kube(validation = Rule::new(rule_if!(percent "self" => "double(self.replace('%','')) < 100.0 && (double(self.replace('%','')) == 0.0 || double(self.replace('%','')) >= 0.01)")).message("a step's weight is 0%, or at least 0.01% and less than 100%: the full weight follows the last step by itself and is watched for rollbackWindow"))]
     pub weight: Percent,
     /// The least time at this weight, counted while it is effective and measured. Default `1m`.
     #[serde(default = "default_bake")]
