@@ -21,8 +21,8 @@ use super::{
 const BLUR: Duration = Duration::from_secs(1);
 
 /// The states of the `TrafficSplit` of a model that a write may rest on.
-fn splits<'t>(world: &'t World<'_>, turn: &Turn<'_, '_>) -> Vec<&'t Split> {
-    let Some((key, _)) = world.split_of(turn.key, turn.change.revision) else { return vec![] };
+fn splits<'t>(world: &'t World<'_>, turn: &Turn<'_, '_>, known: u64) -> Vec<&'t Split> {
+    let Some((key, _)) = world.split_of(turn.key, known) else { return vec![] };
     world.splits[key].during(world.read_from(turn.change), turn.change.revision).flatten().collect()
 }
 
@@ -34,7 +34,7 @@ fn splits<'t>(world: &'t World<'_>, turn: &Turn<'_, '_>) -> Vec<&'t Split> {
 pub fn s9_evidence(world: &World<'_>, out: &mut Findings) {
     for turn in turns(world) {
         if let Some((index, _)) = turn.advance() {
-            let wrong = unproven(world, &turn, index);
+            let wrong = each(world, &turn, |known| unproven(world, &turn, index, known));
             out.expect(wrong.is_none(), turn.change, || {
                 format!("{} passed step {index}: {}", turn.key.name, wrong.unwrap_or_default())
             });
@@ -51,10 +51,20 @@ pub fn s9_evidence(world: &World<'_>, out: &mut Findings) {
     }
 }
 
-fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32) -> Option<String> {
+/// What is wrong by the `TrafficSplit` that has the model now and by the one that had it when this was read: another may have
+/// got it meanwhile.
+fn each(world: &World<'_>, turn: &Turn<'_, '_>, wrong: impl Fn(u64) -> Option<String>) -> Option<String> {
+    [turn.change.revision, world.known(turn.change)]
+        .into_iter()
+        .map(wrong)
+        .min_by_key(Option::is_some)
+        .flatten()
+}
+
+fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32, known: u64) -> Option<String> {
     let status = &turn.before.status;
     let (step, candidate) = (status.step.as_ref()?, status.candidate_revision.as_ref()?);
-    let specs = splits(world, turn);
+    let specs = splits(world, turn, known);
     let rules =
         |s: &&&Split| usize::try_from(index).ok().and_then(|i| s.spec.strategy.canary.steps.get(i)).is_some();
     let steps: Vec<_> = specs
@@ -78,7 +88,7 @@ fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32) -> Option<String
         return Some(format!("SLO {} is {:?}: {}", slo.name, slo.verdict, slo.message));
     }
     let since = taken(turn, |s| s.step.as_ref().is_some_and(|s| s.index == index));
-    if let Some(wrong) = not_held(world, turn, i64::from(step.weight.ppm()), since, bake) {
+    if let Some(wrong) = not_held(world, turn, i64::from(step.weight.ppm()), (since, bake), known) {
         return Some(wrong);
     }
     let served = world.input.served.iter();
@@ -89,8 +99,8 @@ fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32) -> Option<String
 }
 
 /// The route that a trial is about: another may still send to one of its revisions.
-fn route_of(world: &World<'_>, turn: &Turn<'_, '_>) -> Option<Key> {
-    routed_by(world, turn.key, turn.change.revision)
+fn route_of(world: &World<'_>, turn: &Turn<'_, '_>, known: u64) -> Option<Key> {
+    routed_by(world, turn.key, known)
 }
 
 /// The route of the `TrafficSplit` that a model belonged to.
@@ -104,11 +114,11 @@ fn not_held(
     world: &World<'_>,
     turn: &Turn<'_, '_>,
     ppm: i64,
-    since: Duration,
-    length: Duration,
+    (since, length): (Duration, Duration),
+    known: u64,
 ) -> Option<String> {
     let status = &turn.before.status;
-    let (route, candidate) = (route_of(world, turn)?, status.candidate_revision.as_deref()?);
+    let (route, candidate) = (route_of(world, turn, known)?, status.candidate_revision.as_deref()?);
     let at = turn.change.at;
     match world.routed.get(&(&route, candidate)).map_or(Some(0), |c| c.agreed(at)) {
         None => return Some("its proxies do not agree on the weight".to_owned()),
@@ -116,7 +126,7 @@ fn not_held(
         Some(_) => {}
     }
     let stable = status.stable_revision.as_deref().unwrap_or_default();
-    let held: Duration = (routes_of(world, turn, since).iter())
+    let held: Duration = (routes_of(world, turn, since, known).iter())
         .map(|(route, from, until)| world.held(route, (candidate, stable), ppm, (*from, *until)))
         .sum();
     (held + BLUR < length).then(|| {
@@ -130,11 +140,18 @@ fn not_held(
 
 /// The routes that a model was in since a moment, each from when until when: it may move to another `TrafficSplit` in the
 /// middle of a trial, and what was watched under the one before counts.
-fn routes_of(world: &World<'_>, turn: &Turn<'_, '_>, since: Duration) -> Vec<(Key, Duration, Duration)> {
+fn routes_of(
+    world: &World<'_>,
+    turn: &Turn<'_, '_>,
+    since: Duration,
+    known: u64,
+) -> Vec<(Key, Duration, Duration)> {
     let at = turn.change.at;
     let changes = world.splits.values().flat_map(|track| track.states.iter().map(|state| state.change));
-    let mut moves: Vec<(Duration, u64)> =
-        changes.map(|change| (change.at, change.revision)).filter(|(moved, _)| *moved < at).collect();
+    let mut moves: Vec<(Duration, u64)> = changes
+        .map(|change| (change.at, change.revision))
+        .filter(|(moved, by)| *moved < at && *by <= known)
+        .collect();
     moves.sort_unstable();
     let ends = moves.iter().skip(1).map(|(moved, _)| *moved).chain([at]);
     let spans =
@@ -210,7 +227,7 @@ pub fn s14_good_target(world: &World<'_>, out: &mut Findings) {
         if before.stable_revision == after.stable_revision {
             continue;
         }
-        let wrong = wrong_target(world, &turn);
+        let wrong = each(world, &turn, |known| wrong_target(world, &turn, known));
         out.expect(wrong.is_none(), turn.change, || {
             let stable = after.stable_revision.as_deref().unwrap_or("nothing");
             format!("{} made {stable} stable: {}", turn.key.name, wrong.unwrap_or_default())
@@ -219,7 +236,7 @@ pub fn s14_good_target(world: &World<'_>, out: &mut Findings) {
     never_rewritten(world, out);
 }
 
-fn wrong_target(world: &World<'_>, turn: &Turn<'_, '_>) -> Option<String> {
+fn wrong_target(world: &World<'_>, turn: &Turn<'_, '_>, known: u64) -> Option<String> {
     let (before, after) = (&turn.before.status, &turn.after.status);
     let Some(stable) = &after.stable_revision else { return Some("nothing is stable any more".to_owned()) };
     let Some(old) = &before.stable_revision else {
@@ -230,7 +247,7 @@ fn wrong_target(world: &World<'_>, turn: &Turn<'_, '_>) -> Option<String> {
     if before.candidate_revision.as_ref() != Some(stable) {
         return Some("it was not on trial".to_owned());
     }
-    let specs = splits(world, turn);
+    let specs = splits(world, turn, known);
     if specs.is_empty() || did("promote", before, after) || before.phase != Phase::Watching {
         return (!specs.is_empty() && before.phase != Phase::Watching && before.step.is_some())
             .then(|| format!("it was only {:?}", before.phase));
@@ -245,10 +262,10 @@ fn wrong_target(world: &World<'_>, turn: &Turn<'_, '_>) -> Option<String> {
     let window = millis(specs.iter().map(|s| s.spec.strategy.canary.rollback_window.millis()).min()?);
     let old_carries =
         |route: &Key| world.routed.get(&(route, old)).is_some_and(|c| c.most(turn.change.at) > 0);
-    if route_of(world, turn).as_ref().is_some_and(old_carries) {
+    if route_of(world, turn, known).as_ref().is_some_and(old_carries) {
         return Some(format!("proxies still send to {old}"));
     }
-    not_held(world, turn, ALL, taken(turn, |s| s.phase == Phase::Watching), window)
+    not_held(world, turn, ALL, (taken(turn, |s| s.phase == Phase::Watching), window), known)
 }
 
 fn never_rewritten(world: &World<'_>, out: &mut Findings) {
@@ -278,7 +295,7 @@ fn never_rewritten(world: &World<'_>, out: &mut Findings) {
 pub fn s35_clocks(world: &World<'_>, out: &mut Findings) {
     for turn in turns(world) {
         let (before, after) = (&turn.before.status, &turn.after.status);
-        let specs = splits(world, &turn);
+        let specs = splits(world, &turn, turn.change.revision);
         let model = turn.track.during(world.read_from(turn.change), turn.change.revision).flatten();
         let deadline = model.map(|m| m.spec.progress_deadline.millis()).min().map_or(Duration::ZERO, millis);
         let attempt = |s: &seatrial::api::v1alpha1::ModelDeploymentStatus| {

@@ -15,11 +15,8 @@ use super::{
     findings::Findings,
     tracks::{Model, Route, Split, left_to, owners, text, within},
     trial::{on_trial, route_writes},
-    world::World,
+    world::{NEWS, World},
 };
-
-/// How long the operator may not know yet that something has gone or come.
-const NEWS: Duration = Duration::from_secs(10);
 
 const CHILDREN: [&str; 4] = ["Deployment", "Service", "ControllerRevision", "HTTPRoute"];
 

@@ -228,9 +228,13 @@ pub fn l12_evaluation_resumes(world: &World<'_>, out: &mut Findings) {
             let limit = due(world, span.until) + wait;
             let blind = facts.blind.iter().any(|s| s.from > span.from && s.from <= limit);
             let jumped = facts.jumps.iter().any(|(at, _)| *at <= limit);
-            // Nobody is there to be asked.
-            let unnamed = split.status.conditions.iter().any(|c| c.reason == "UnknownProvider");
-            if blind || unnamed || jumped || limit > facts.end || facts.rate <= 0.0 {
+            // Nobody is there to be asked, or nobody is sent anything.
+            if blind
+                || is_refused(&split.status.conditions)
+                || jumped
+                || limit > facts.end
+                || facts.rate <= 0.0
+            {
                 continue;
             }
             out.armed();

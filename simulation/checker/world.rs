@@ -79,6 +79,8 @@ impl Carried {
     }
 }
 
+/// How long the operator may not know yet that something has gone or come.
+pub const NEWS: Duration = Duration::from_secs(10);
 /// When the write of an operator's route or Deployment may have been read for at the earliest, without any trouble.
 const FRESH: Duration = Duration::from_secs(2);
 /// The same when every request on the way needs all of its tries.
@@ -150,6 +152,20 @@ impl<'a> World<'a> {
             Some(at) if overlap(&self.input.facts.faults, at, change.at) > Duration::ZERO => at.min(usual),
             _ => usual,
         }
+    }
+
+    /// The last change that was surely known when a write of ours was sent: ten seconds without anything in the way have gone
+    /// by since.
+    pub fn known(&self, change: &Change) -> u64 {
+        let sent = self.sent(change);
+        let (mut from, mut last) = (sent.saturating_sub(NEWS), sent);
+        while from < last {
+            last = from;
+            from = sent.saturating_sub(NEWS + self.hindered(from, sent));
+        }
+        let changes = &self.input.changes;
+        let end = changes.partition_point(|earlier| earlier.at <= from);
+        end.checked_sub(1).map_or(0, |last| changes[last].revision)
     }
 
     /// The effective weight of a backend.

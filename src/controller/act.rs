@@ -327,11 +327,12 @@ async fn delete_revision(client: &Client, model: &FoundModel, revision: &str) ->
     delete_named(client, &model.revisions, revision).await
 }
 
-/// Who keeps a revision's objects should their model be deleted: the `TrafficSplit` of the unit; for a model that no longer
-/// is in one, the last one, whose proxies may still send to them.
+/// Who keeps a revision's objects should their model be deleted: the `TrafficSplit` of the unit; for a model that is in none,
+/// the one whose route names it nevertheless, else the last one, whose proxies may still send to it.
 fn keeper(found: &Found, live: Option<&kube::core::ObjectMeta>) -> Option<OwnerReference> {
+    let yielding = || found.yielding.clone();
     let last = || splits(live?).next().cloned();
-    found.split.as_deref().map(route::owner_reference).or_else(last)
+    found.split.as_deref().map(route::owner_reference).or_else(yielding).or_else(last)
 }
 
 async fn delete_named<K>(client: &Client, all: &[Arc<K>], name: &str) -> Result<(), Error>

@@ -185,7 +185,8 @@ impl Controller {
 /// `detail` (its size). `None`: the snapshot is not stored yet. Two that differ have the same one once in 2^64.
 pub fn wish(found: &Found, model: &FoundModel, revision: &str, detail: i32) -> Option<u64> {
     let stored = model.revisions.iter().find(|r| r.metadata.name.as_deref() == Some(revision))?;
-    let split = found.split.as_ref().and_then(|split| split.metadata.uid.as_ref());
+    let yielding = || found.yielding.as_ref().map(|split| &split.uid);
+    let split = found.split.as_ref().and_then(|split| split.metadata.uid.as_ref()).or_else(yielding);
     let owner = &model.object.metadata;
     let mut hasher = DefaultHasher::new();
     (&stored.metadata.uid, &owner.uid, owner.generation, split, detail).hash(&mut hasher);
@@ -325,6 +326,7 @@ mod tests {
                 missing_services: std::collections::BTreeSet::new(),
                 left: Left::default(),
                 elsewhere: std::collections::BTreeSet::new(),
+                yielding: None,
                 unfit: None,
             };
             (wish(&found, &model, "iris-x", size), wish(&found, &model, "iris-y", size))

@@ -6,9 +6,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::{ControllerRevision, Deployment},
-    core::v1::Service,
+use k8s_openapi::{
+    api::{
+        apps::v1::{ControllerRevision, Deployment},
+        core::v1::Service,
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Resource, ResourceExt};
 
@@ -51,6 +54,8 @@ pub struct Found {
     pub left: Left,
     /// Revisions of the models that other routes send to.
     pub elsewhere: BTreeSet<String>,
+    /// For a model that no `TrafficSplit` has: one that yields, whose route names it nevertheless.
+    pub yielding: Option<OwnerReference>,
     /// Why the API server would not take the route that the spec asks for.
     pub unfit: Option<Refusal>,
 }
@@ -105,6 +110,7 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         missing_services: BTreeSet::new(),
         left: Left::default(),
         elsewhere: BTreeSet::new(),
+        yielding: None,
         unfit: split.and_then(|split| known.refused_route(split)).map(|(refusal, _)| refusal),
     };
     let split_uid = split.and_then(|s| s.uid()).unwrap_or_default();
@@ -135,8 +141,21 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         let is_missing = |name: &&String| cache.services.get(&(namespace.clone(), (*name).clone())).is_none();
         found.missing_services = named.map(|backend| &backend.name).filter(is_missing).cloned().collect();
     }
+    if split.is_none() {
+        found.yielding = models.iter().find_map(|model| yielding(cache, model));
+    }
     found.elsewhere = sent_to_elsewhere(cache, &found, split.map(|split| split.name_any()).as_deref());
     found
+}
+
+/// The `TrafficSplit` that does not have a model, but whose route names it, as an owner beside the controlling one.
+fn yielding(cache: &Cache, model: &Key) -> Option<OwnerReference> {
+    cache.routes.of_model(model).iter().find_map(|route| {
+        let owner = splits(&route.metadata).next()?;
+        let split = cache.splits.get(&(model.0.clone(), owner.name.clone()))?;
+        let split = split.object().filter(|split| split.metadata.uid.as_ref() == Some(&owner.uid))?;
+        Some(route::owner_reference(split))
+    })
 }
 
 /// Revisions of the unit's models that a route other than its own names: of a `TrafficSplit` that yields, or that had the
@@ -425,5 +444,31 @@ mod tests {
                 && m.services.iter().any(|s| s.name_any() == name)
         });
         assert_eq!(of_model, is_the_models);
+    }
+
+    /// Should the model be deleted, its pods stay until the route's proxies have heard of it.
+    #[rstest]
+    #[case::it_yields("split", &["b-1"], true)]
+    #[case::of_another_model("split", &["a-1"], false)]
+    #[case::it_was_deleted("before", &["b-1"], false)]
+    fn what_a_route_names_of_a_model_that_nobody_has_is_kept_by_its_traffic_split(
+        #[case] owner: &str,
+        #[case] named: &[&str],
+        #[case] keeps: bool,
+    ) {
+        let mut cache = Cache::default();
+        let backends: Vec<_> =
+            named.iter().map(|name| json!({"name": name, "port": 80, "weight": 1})).collect();
+        let mut route = json!({"metadata": meta("iris", "", &[("TrafficSplit", owner, true)]),
+                               "spec": {"parentRefs": [], "rules": [{"backendRefs": backends}]}});
+        route["metadata"]["ownerReferences"][0]["name"] = json!("iris");
+        let _ = cache.routes.take(Event::Apply(serde_json::from_value(route).unwrap()));
+        let _ = cache.splits.take(Event::Apply(Guard(Ok(split()))));
+        let key = ("ml".to_owned(), "b".to_owned());
+        let found = find(&cache, &Known::default(), None, &[key]);
+        assert_eq!(
+            found.yielding.map(|split| (split.uid, split.controller)),
+            keeps.then(|| (owner.to_owned(), None))
+        );
     }
 }

@@ -63,6 +63,8 @@ pub struct Contender {
     missing: Option<Instant>,
     /// Whether nobody has ever led, once that was looked up because there is no Lease.
     first: Option<bool>,
+    /// The last look at the Lease has failed.
+    blind: bool,
     asking: Option<BoxFuture<'static, Result<i64, kube::Error>>>,
 }
 
@@ -96,6 +98,7 @@ impl Contender {
             highest: 0,
             missing: None,
             first: None,
+            blind: false,
             asking: None,
         }
     }
@@ -202,17 +205,18 @@ impl Contender {
                 seen.lease = lease;
             }
             (Some(lease), _) => self.seen = Some(Seen { lease, since: now, vanished: false }),
-            (None, Some(seen)) if !seen.vanished => (seen.since, seen.vanished) = (now, true),
+            (None, Some(seen)) if !seen.vanished || self.blind => (seen.since, seen.vanished) = (now, true),
             (None, Some(_)) => {}
             (None, None) => {
                 self.missing.get_or_insert(now);
             }
         }
+        self.blind = false;
     }
 
     /// That there is no Lease, and that nobody has ever led, counts only as long as it is looked at: one may have come, and gone.
     fn lost_sight(&mut self) {
-        (self.missing, self.first) = (None, None);
+        (self.missing, self.first, self.blind) = (None, None, true);
     }
 
     /// Whether the Lease as last seen is ours (also that of the same pod before a crash), nobody's, or has expired. Once it has

@@ -272,6 +272,33 @@ async fn a_replica_that_finds_no_lease_waits_for_whoever_may_have_held_it() {
     assert!((LEASE..LEASE + RETRY * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
 
+/// While it could not look, another one may have led, and lost the Lease again.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_vanished_before_a_replica_was_cut_off_has_vanished_anew() {
+    let (server, mut tasks) = (Server::default(), JoinSet::new());
+    let mut b = Replica::start(&server, "b", &mut tasks);
+    b.tenure().await;
+    let mut a = Replica::start(&server, "a", &mut tasks);
+    sleep(Duration::from_secs(30)).await;
+    server.cut("b", true);
+    server.lease.lock().unwrap().take();
+    sleep(Duration::from_secs(8)).await;
+    server.cut("a", true);
+    server.cut("b", false);
+    b.lost().await;
+    b.tenure().await;
+    sleep(Duration::from_secs(5)).await;
+    assert!(b.leads() && !a.leads());
+    server.cut("b", true);
+    server.lease.lock().unwrap().take();
+    server.cut("a", false);
+    while b.leads() {
+        sleep(Duration::from_millis(100)).await;
+        assert!(!(a.leads() && b.leads()), "both lead");
+    }
+    a.tenure().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_loses_a_conflict_does_not_lead() {
     let (server, mut tasks) = (Server::default(), JoinSet::new());
