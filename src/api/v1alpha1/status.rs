@@ -135,7 +135,8 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub approvals: Vec<i32>,
-    /// When each step's weight became effective, also again after something else was: what a lost judgement is rebuilt from.
+    /// When each step's weight became effective, also again: after something else was, and while a pause or the next step,
+    /// whose pods have not come yet, holds it. A lost judgement is rebuilt from that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 101))]
     pub starts: Vec<StepStart>,
