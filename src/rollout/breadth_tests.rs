@@ -657,6 +657,9 @@ fn a_newer_revision_begins_beside_a_stable_one_that_is_down_and_the_one_before_s
         (Phase::Preparing, Some("c"))
     );
     assert_eq!(weights(&world), of(&[("a", 9000), ("b", 1000)]), "who serves goes on");
+    world.happen(&Event::Lost("b"), &world.clone());
+    assert!(!plan(&world.observed(), world.now).confirm, "nothing moves to nobody");
+    world.happen(&Event::Ready("b"), &world.clone());
     let events = [Event::Ready("c"), run(), Event::Accept, run(), Event::Wait(11), run(), run()];
     for event in &events {
         world.happen(event, &world.clone());

@@ -177,8 +177,8 @@ fn portion(
     (model, status): &Decided<'_>,
     backend: i32,
     weight: Percent,
-    live: &BTreeMap<String, i32>,
-    known: &BTreeSet<String>,
+    split: &Split,
+    (live, known): (&BTreeMap<String, i32>, &BTreeSet<String>),
     alone: bool,
 ) -> Option<Portion> {
     let called = |revision: &str| (revision.to_owned(), model.version_of(revision));
@@ -201,27 +201,25 @@ fn portion(
         return None;
     }
     let candidate = candidate.map(|c| (c.to_owned(), model.version_of(c), weight));
-    let held = held(model, stable, status.candidate_revision.as_deref(), live);
+    let held = held(model, stable, status.candidate_revision.as_deref(), split, live);
     let held = held.into_iter().map(|(name, share)| (name.clone(), model.version_of(name), share)).collect();
     Some(Portion { weight: backend, stable: called(stable), candidate, held })
 }
 
-/// What keeps the share of its model that it has: a revision that serves, though it is neither stable nor on trial any more,
-/// while the stable one cannot take over what it has. So a candidate that makes way for a newer one, beside a stable revision
-/// that is down.
+/// What keeps the share of its model that it has: a revision that is neither stable nor on trial any more, while the stable
+/// one cannot take over what it has. So a candidate that makes way for a newer one, beside a stable revision that is down.
 fn held<'a>(
     model: &Model,
     stable: &str,
     candidate: Option<&str>,
+    split: &Split,
     live: &'a BTreeMap<String, i32>,
 ) -> Vec<(&'a String, Percent)> {
-    let other = |name: &str| name != stable && Some(name) != candidate && model.has(name);
-    let serves = |name: &str| {
-        let ready = model.workload(name).ready;
-        ready > 0 && !can_take_over(model, stable, ready)
-    };
+    let other = |name: &String| name != stable && Some(name.as_str()) != candidate;
+    let serves = |name: &String| model.workloads.contains_key(name) && !split.broken.contains(name);
     live.iter()
         .filter(|(name, weight)| **weight > 0 && other(name) && serves(name))
+        .filter(|(name, _)| !can_take_over(model, stable, model.workload(name).ready))
         .map(|(name, _)| (name, present(model, live, name)))
         .collect()
 }
@@ -252,7 +250,7 @@ fn assemble<'a>(
             let other =
                 |name| models.iter().any(|(m, _)| m.name != decided.0.name && m.workloads.contains_key(name));
             let alone = live.keys().all(|name| own(name) || other(name));
-            portion(decided, weight, weight_of(decided), live, known, alone)
+            portion(decided, weight, weight_of(decided), split, (live, known), alone)
         })
         .collect();
     route::shares(&portions)
