@@ -24,12 +24,15 @@ await() {
   done
 }
 
-# The pid, seen from here, of the cluster's first process.
+# The pid, seen from here, of the cluster's first process. The number of a namespace that has ended is given to another one
+# later, of a second cluster, say: its output tells whose it is.
 first_process() {
-  local want pid
+  local want log pid
   want=$(cat "$dir/netns" 2> /dev/null) || return 1
+  log=$(readlink -f "$dir")/log/init
   for pid in /proc/[0-9]*; do
     [ "$(readlink "$pid/ns/net" 2> /dev/null)" = "$want" ] || continue
+    [ "$(readlink "$pid/fd/1" 2> /dev/null)" = "$log" ] || continue
     if [ "$(awk '/^NSpid/ {print $3}' "$pid/status" 2> /dev/null)" = 1 ]; then echo "${pid#/proc/}"; return; fi
   done
   return 1
