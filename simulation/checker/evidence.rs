@@ -98,12 +98,7 @@ fn unproven(world: &World<'_>, turn: &Turn<'_, '_>, index: i32, known: u64) -> O
         .then(|| format!("it had no request since {:.3} s", since.as_secs_f64()))
 }
 
-/// The route that a trial is about: another may still send to one of its revisions.
-fn route_of(world: &World<'_>, turn: &Turn<'_, '_>, known: u64) -> Option<Key> {
-    routed_by(world, turn.key, known)
-}
-
-/// The route of the `TrafficSplit` that a model belonged to.
+/// The route of the `TrafficSplit` that a model belonged to: another may still send to one of its revisions.
 fn routed_by(world: &World<'_>, model: &Key, revision: u64) -> Option<Key> {
     let (split, _) = world.split_of(model, revision)?;
     Some(Key::new("HTTPRoute", &split.namespace, &split.name))
@@ -118,7 +113,7 @@ fn not_held(
     known: u64,
 ) -> Option<String> {
     let status = &turn.before.status;
-    let (route, candidate) = (route_of(world, turn, known)?, status.candidate_revision.as_deref()?);
+    let (route, candidate) = (routed_by(world, turn.key, known)?, status.candidate_revision.as_deref()?);
     let at = turn.change.at;
     match world.routed.get(&(&route, candidate)).map_or(Some(0), |c| c.agreed(at)) {
         None => return Some("its proxies do not agree on the weight".to_owned()),
@@ -262,7 +257,7 @@ fn wrong_target(world: &World<'_>, turn: &Turn<'_, '_>, known: u64) -> Option<St
     let window = millis(specs.iter().map(|s| s.spec.strategy.canary.rollback_window.millis()).min()?);
     let old_carries =
         |route: &Key| world.routed.get(&(route, old)).is_some_and(|c| c.most(turn.change.at) > 0);
-    if route_of(world, turn, known).as_ref().is_some_and(old_carries) {
+    if routed_by(world, turn.key, known).as_ref().is_some_and(old_carries) {
         return Some(format!("proxies still send to {old}"));
     }
     not_held(world, turn, ALL, (taken(turn, |s| s.phase == Phase::Watching), window), known)

@@ -11,7 +11,7 @@ use super::{
     findings::Findings,
     input::Quality,
     steps::is_refused,
-    tracks::{Model, Split, State, Track, millis},
+    tracks::{Model, Split, State, Track, is_of, millis},
     trial::turns,
     world::World,
 };
@@ -175,7 +175,7 @@ fn wrong_objects(
     }
     let (split, spec) = split?;
     let route = world.routes.get(&Key::new("HTTPRoute", namespace, &split.name)).and_then(Track::last)?;
-    let mine = |name: &&String| name.rsplit_once('-').is_some_and(|(m, _)| m == key.name);
+    let mine = |name: &&String| is_of(name, &key.name);
     let shares: Vec<&String> = route.shares.keys().filter(mine).collect();
     let ours = route.owner.as_ref().is_some_and(|(_, uid)| *uid == spec.uid);
     if ours && shares != [stable] && servable(world, key, model) {
@@ -183,8 +183,7 @@ fn wrong_objects(
     }
     let late = world.input.applied.is_empty() || !world.input.facts.deaf.is_empty();
     for name in world.carried.keys().filter(|(n, name)| *n == namespace && !late && *name != stable) {
-        let own = name.1.rsplit_once('-').is_some_and(|(m, _)| m == key.name);
-        if own && world.effective(namespace, name.1, world.input.facts.end) > 0 {
+        if is_of(name.1, &key.name) && world.effective(namespace, name.1, world.input.facts.end) > 0 {
             return Some(format!("a proxy still sends to {}", name.1));
         }
     }

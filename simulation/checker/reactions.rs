@@ -7,7 +7,7 @@ use seatrial::{api::v1alpha1::Phase, world::history::Key};
 use super::{
     findings::Findings,
     steps::is_refused,
-    tracks::{Model, Split, State, millis},
+    tracks::{Model, Split, State, is_of, millis},
     trial::{on_trial, turns},
     world::World,
 };
@@ -162,7 +162,7 @@ pub fn l7_deletion_completes(world: &World<'_>, out: &mut Findings) {
             for (name, route) in world.routes.iter().filter(|(k, _)| k.namespace == key.namespace) {
                 let Some(route) = route.when(limit) else { continue };
                 let (mine, others): (Vec<&String>, Vec<&String>) =
-                    route.shares.keys().partition(|n| n.rsplit_once('-').is_some_and(|(m, _)| m == key.name));
+                    route.shares.keys().partition(|name| is_of(name, &key.name));
                 if !mine.is_empty() && !others.is_empty() {
                     out.missed(
                         limit,

@@ -10,8 +10,7 @@ use seatrial::{
 use super::{
     findings::Findings,
     input::Quality,
-    tracks::millis,
-    traffic::is_of,
+    tracks::{is_of, millis},
     trial::{on_trial, turns},
     world::{World, overlap},
 };

@@ -148,6 +148,11 @@ pub struct Route {
     pub idle: Vec<String>,
 }
 
+/// Whether a revision is one of a model, by its name.
+pub fn is_of(revision: &str, model: &str) -> bool {
+    revision.rsplit_once('-').is_some_and(|(name, _)| name == model)
+}
+
 impl Route {
     /// The weight of a revision.
     pub fn weight(&self, revision: &str) -> i64 {
@@ -156,8 +161,7 @@ impl Route {
 
     /// The weight of a model, of all its revisions.
     pub fn of_model(&self, model: &str) -> i64 {
-        let own = |name: &str| name.rsplit_once('-').is_some_and(|(name, _)| name == model);
-        self.shares.iter().filter(|(name, _)| own(name)).map(|(_, weight)| weight).sum()
+        self.shares.iter().filter(|(name, _)| is_of(name, model)).map(|(_, weight)| weight).sum()
     }
 
     /// Whether the data plane knows a revision by it.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     findings::Findings,
-    tracks::{Route, backends, is_idle, number, rules, text},
+    tracks::{Route, backends, is_idle, is_of, number, rules, text},
     trial::{Share, least_full, models_of, need, route_writes},
     world::World,
 };
@@ -42,11 +42,6 @@ pub fn s1_weights_sum(world: &World<'_>, out: &mut Findings) {
             format!("route {name} was written with weights {weights:?}, which sum to {sum}, not to {TOTAL}")
         });
     }
-}
-
-/// Whether a revision is one of a model, by its name.
-pub fn is_of(revision: &str, model: &str) -> bool {
-    revision.rsplit_once('-').is_some_and(|(name, _)| name == model)
 }
 
 /// S2 (after every revision). A write raises a revision's share of its model's traffic only if enough pods are ready, as a

@@ -314,13 +314,13 @@ fn measurable(model: &Model, step: &StepStatus) -> bool {
 /// The step's bake begins when its weight is effective.
 fn begin(model: &Model, around: &Around<'_>) -> Option<Move> {
     let step = model.status.step.as_ref()?;
-    let Effective::Settled { since } = around.effective else { return None };
+    let since = around.settled_since()?;
     // Never before the step was taken: a route that says the right thing by chance proves nothing yet.
     let earliest =
         step.starts.last().and_then(|s| s.until.as_ref()).map_or(step.since.0, |u| u.0.max(step.since.0));
     // Without a weight the route said so before: it begins when the step is seen to be on record.
     let earliest = if step.weight == Percent::ZERO { around.now } else { earliest };
-    around.at_goal.then(|| Move::Begin { since: (*since).max(earliest) })
+    around.at_goal.then(|| Move::Begin { since: since.max(earliest) })
 }
 
 /// So many beginnings are remembered of the steps before and of interruptions; the present and all coming steps add one each.

@@ -182,6 +182,15 @@ mod tests {
         }
     }
 
+    /// A route that is effective since so many seconds, or (negative) will be in so many.
+    fn effective(now: Timestamp, settled_for: i64) -> Effective {
+        let since = now - SignedDuration::from_secs(settled_for);
+        match settled_for {
+            0.. => Effective::Settled { since },
+            _ => Effective::Waiting { until: since },
+        }
+    }
+
     #[rstest]
     #[case::its_share_is_taken_away_but_not_its_name(&["a-1", "b-1"], &[], 60, true, false)]
     #[case::requests_may_still_run(&["a-1"], &["b-1"], 4, true, false)]
@@ -196,11 +205,7 @@ mod tests {
         #[case] deletes: bool,
     ) {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let since = now - SignedDuration::from_secs(settled_for);
-        let effective = match settled_for {
-            0.. => Effective::Settled { since },
-            _ => Effective::Waiting { until: since },
-        };
+        let effective = effective(now, settled_for);
         let split = split(shares, idle_names);
         assert_eq!(idle(&split, &effective, now).count() == 1, keeps_name);
         let revision = || "b-1".to_owned();
@@ -333,11 +338,7 @@ mod tests {
         #[case] expected: &[&str],
     ) {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let since = now - SignedDuration::from_secs(settled_for);
-        let effective = match settled_for {
-            0.. => Effective::Settled { since },
-            _ => Effective::Waiting { until: since },
-        };
+        let effective = effective(now, settled_for);
         let split = split(shares, idle_names);
         let model = Model { name: "a".to_owned(), ..Model::of_iris(json!({"phase": "Stable"})) };
         let named: Vec<Share> = departed(&split, &[&model], &effective, now).collect();

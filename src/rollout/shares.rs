@@ -70,7 +70,7 @@ pub fn written(split: &Split, models: &[Decided<'_>], effective: &Effective, now
     let mut route = allowed(split, models, effective);
     let has_traffic: BTreeSet<String> = route.iter().map(|share| share.revision.clone()).collect();
     let of_unit: Vec<&Model> = models.iter().map(|(model, _)| *model).collect();
-    let named = idle(split, models, &route, effective, now)
+    let named = idle(split, models, effective, now)
         .into_iter()
         .chain(leftover::idle(split, effective, now))
         .chain(leftover::departed(split, &of_unit, effective, now));
@@ -119,16 +119,10 @@ pub(super) fn share<'a>(
     Share { revision, version, weight }
 }
 
-/// Revisions that the route names without giving them traffic: a candidate that is about to get its first weight, and
+/// Revisions that the route names, whether or not they have traffic now: a candidate that is about to get its first weight, and
 /// what had weight or was about to, until it is drained. So every proxy knows a revision before its first request and
 /// until after its last (make before break).
-fn idle(
-    split: &Split,
-    models: &[Decided<'_>],
-    shares: &[Share],
-    effective: &Effective,
-    now: Timestamp,
-) -> Vec<Share> {
+fn idle(split: &Split, models: &[Decided<'_>], effective: &Effective, now: Timestamp) -> Vec<Share> {
     let named =
         |name: &str| split.route.live().is_some_and(|v| v.shares.contains_key(name) || v.idle.contains(name));
     let canary = &split.spec.strategy.canary;
@@ -151,7 +145,7 @@ fn idle(
                 RevisionUse::History => false,
                 _ => named(&revision.name),
             };
-            if wanted && !shares.iter().any(|s| s.revision == revision.name) {
+            if wanted {
                 let version = model.version_of(&revision.name);
                 idle.push(Share { revision: revision.name.clone(), version, weight: 0 });
             }
