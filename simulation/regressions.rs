@@ -98,6 +98,10 @@ fn more() -> Vec<(&'static str, Vec<Scenario>)> {
             withdrawn_without_split(),
         ),
         (
+            "a leader whose epoch was lower than that of an object led for ever, and wrote no status any more",
+            outranked(),
+        ),
+        (
             "a candidate with more pods than full size lost some when it got all traffic, and was rejected for their requests",
             vec![shrinks()],
         ),
@@ -357,6 +361,23 @@ fn lease_deleted() -> Vec<Scenario> {
         scenario
     };
     vec![at(0), at(1)]
+}
+
+/// The Lease is deleted while nobody leads, and whoever leads next is told of epochs from before the last two leaders.
+fn outranked() -> Vec<Scenario> {
+    let at = |ago: u64| {
+        let (seconds, mut scenario) = (Duration::from_secs, rollout(Version::Good));
+        let fault = |id, what, from, until| {
+            let (from, until) = (seconds(from), seconds(until));
+            Fault { id, what, replica: None, from, until, share: 1000 }
+        };
+        let kill = |(from, until)| fault(1, What::Kill, from, until);
+        scenario.faults = [(25, 26), (35, 36), (46, 48)].map(kill).into();
+        scenario.faults.push(fault(2, What::Stale(seconds(ago)), 48, 70));
+        scenario.script.push((seconds(47), Deed::Delete(Key::new("Lease", LEASE.0, LEASE.1))));
+        scenario
+    };
+    vec![at(45), at(60)]
 }
 
 /// "flowers" yields to "iris", so "wine" is by itself.

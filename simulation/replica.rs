@@ -134,17 +134,19 @@ impl Replica {
             away: away.clone(),
         };
         let pool = || wire.client();
-        let client = lease_client(pool(), &jitter);
+        let (client, outranking) = (lease_client(pool(), &jitter), watch::Sender::new(0));
         let Ok(api) = lanes(|| Ok::<_, Infallible>(pool()), &tenure, &jitter);
         let clock = self.clock.anew();
         let contender = Contender::new(client, LEASE, NAMES[self.index], clock.clone(), jitter.clone())
-            .with_floor(epoch::floor(api.reads.clone()));
+            .with_floor(epoch::floor(api.reads.clone()))
+            .with_outranking(outranking.subscribe());
         let cx = Context {
             api,
             providers: self.providers.clone(),
             clock,
             jitter,
             tenure: tenure.clone(),
+            outranking,
             metrics: Metrics::new(),
             synced: watch::Sender::new(false),
         };

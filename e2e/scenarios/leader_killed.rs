@@ -68,6 +68,14 @@ async fn run(scene: &Scene) -> Outcome {
     ensure!(refused, "a status of an earlier tenure was answered with {answer:?}");
     let step = scene.status().await?.step.map(|s| s.index);
     ensure!(step == Some(0), "the rollout moved to step {step:?}");
+
+    // Nor does one that somebody restored from a backup, with the epoch of another cluster, lock the leader out.
+    let higher = json!({"status": {"writerEpoch": epoch + 100}});
+    scene.models().patch_status(MODEL, &PatchParams::default(), &Patch::Merge(&higher)).await?;
+    eventually(Duration::from_secs(30), "the leader writes statuses again", async || {
+        scene.status().await.ok()?.writer_epoch.filter(|now| *now > epoch + 100)
+    })
+    .await?;
     scene.note(format!("nobody led for {away:.1} s"));
     scene.cluster.has_room(true).await?;
     scene.operator.scale(1).await

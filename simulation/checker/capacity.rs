@@ -232,12 +232,12 @@ fn failed_after_end(world: &World<'_>, out: &mut Findings) {
 }
 
 /// How long requests may take that a model's route carries; as it was when the change was planned, if that is less: its
-/// `TrafficSplit` may have been edited since, or be gone.
+/// `TrafficSplit` may have been edited since, or be gone. What was left to a `TrafficSplit` got its requests by that one's.
 fn drain(world: &World<'_>, model: &Key, change: &Change, from: Duration) -> Duration {
     let now = world.split_of(model, change.revision).map_or(DRAIN, |(_, split)| split.drain());
     let near = world.splits.iter().filter(|(key, _)| key.namespace == model.namespace);
     let before = near.filter_map(|(_, track)| track.when(from)).filter(|split| split.names(&model.name));
-    before.map(Split::drain).chain([now]).min().unwrap_or(now)
+    before.chain(kept_by(world, model, change)).map(Split::drain).chain([now]).min().unwrap_or(now)
 }
 
 /// When, up to a moment, Service `<name>` last selected a revision.

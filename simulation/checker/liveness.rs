@@ -23,9 +23,13 @@ fn calm_since(world: &World<'_>) -> Duration {
 
 /// When every rollout of this world has surely ended.
 fn settled_at(world: &World<'_>) -> Duration {
-    let facts = &world.input.facts;
-    let settle = if facts.settle > Duration::ZERO { facts.settle } else { longest(world) };
-    calm_since(world) + settle
+    calm_since(world) + settle(world)
+}
+
+/// How long everything takes at most once nothing disturbs it any more.
+fn settle(world: &World<'_>) -> Duration {
+    let settle = world.input.facts.settle;
+    if settle > Duration::ZERO { settle } else { longest(world) }
 }
 
 /// Whether everything that this world will ever come to has come: that time is over, or nothing has changed for long.
@@ -39,6 +43,12 @@ fn is_over(world: &World<'_>) -> bool {
     let still =
         end > last.max(calm_since(world)) + Duration::from_secs(15) && world.models.values().all(ended);
     still || end >= settled_at(world)
+}
+
+/// How long a rollout may take in this world.
+fn once(world: &World<'_>) -> Duration {
+    let all = u32::try_from(world.models.len().max(1)).unwrap_or(1);
+    settle(world) / all
 }
 
 /// The longest that a rollout takes by what the specs say, two in a row.
@@ -71,7 +81,7 @@ pub fn l1_eventually_stable(world: &World<'_>, out: &mut Findings) {
             continue;
         }
         out.armed();
-        if is_leaving(track, end) {
+        if is_leaving(track, end) || is_late(world, key) {
             continue;
         }
         if let Some(wrong) = unsettled(world, key, model) {
@@ -131,14 +141,30 @@ fn unsettled(world: &World<'_>, key: &Key, model: &Model) -> Option<String> {
     wrong_objects(world, key, model, accepted)
 }
 
+/// Whether its rollout may still be under way because it had to wait: another backend's was long undecided, and paused.
+fn is_late(world: &World<'_>, key: &Key) -> bool {
+    let rolls = |m: &Model| matches!(m.status.phase, Phase::Preparing | Phase::Progressing | Phase::Watching);
+    let now = world.models.get(key).and_then(Track::last).is_some_and(rolls);
+    let lately = world.input.facts.end.saturating_sub(once(world));
+    now && others(world, key).any(|track| track.during(lately, u64::MAX).flatten().any(is_rolling))
+}
+
+/// The other backends of the model's `TrafficSplit`.
+fn others<'w, 'a>(world: &'w World<'a>, key: &'w Key) -> impl Iterator<Item = &'w Track<'a, Model>> {
+    let split = world.split_of(key, u64::MAX).map(|(_, split)| split);
+    let all =
+        world.models.iter().filter(move |(other, _)| ***other != *key && other.namespace == key.namespace);
+    all.filter(move |(other, _)| split.is_some_and(|split| split.names(&other.name))).map(|(_, track)| track)
+}
+
+fn is_rolling(model: &Model) -> bool {
+    !matches!(model.status.phase, Phase::Pending | Phase::Stable | Phase::RolledBack)
+}
+
 /// Whether another backend of the model's `TrafficSplit` has not ended its rollout (a pause may last for ever): one rolls at
 /// a time.
 fn is_busy(world: &World<'_>, key: &Key) -> bool {
-    let Some((_, split)) = world.split_of(key, u64::MAX) else { return false };
-    world.models.iter().any(|(other, track)| {
-        let rolls = |m: &Model| !matches!(m.status.phase, Phase::Pending | Phase::Stable | Phase::RolledBack);
-        *other != key && split.names(&other.name) && track.last().is_some_and(rolls)
-    })
+    others(world, key).any(|track| track.last().is_some_and(is_rolling))
 }
 
 fn servable(world: &World<'_>, key: &Key, model: &Model) -> bool {
@@ -164,7 +190,8 @@ fn wrong_objects(
         }
         let draining =
             model.status.revisions.iter().any(|r| r.name == child.name && r.used == RevisionUse::Draining);
-        if child.name != *stable && size != 0 && !warm && !(draining && is_young(world)) {
+        let needed = warm || (draining && is_young(world)) || is_kept(world, key, &child.name);
+        if child.name != *stable && size != 0 && !needed {
             return Some(format!("{} still has {size} pods", child.name));
         }
     }
@@ -183,11 +210,27 @@ fn wrong_objects(
     }
     let late = world.input.applied.is_empty() || !world.input.facts.deaf.is_empty();
     for name in world.carried.keys().filter(|(n, name)| *n == namespace && !late && *name != stable) {
-        if is_of(name.1, &key.name) && world.effective(namespace, name.1, world.input.facts.end) > 0 {
+        let sent = world.effective(namespace, name.1, world.input.facts.end) > 0;
+        if is_of(name.1, &key.name) && sent && servable(world, key, model) && !is_kept(world, key, name.1) {
             return Some(format!("a proxy still sends to {}", name.1));
         }
     }
     None
+}
+
+/// Whether the route of a `TrafficSplit` that names the model no more goes on to send to a revision, because none of those
+/// that it names can serve.
+fn is_kept(world: &World<'_>, model: &Key, revision: &str) -> bool {
+    let near = world.routes.iter().filter(|(route, _)| route.namespace == model.namespace);
+    let sends = near.filter(|(_, track)| track.last().is_some_and(|route| route.weight(revision) > 0));
+    let mut splits = sends.filter_map(|(route, _)| {
+        world.splits.get(&Key::new("TrafficSplit", &route.namespace, &route.name)).and_then(Track::last)
+    });
+    splits.any(|split| {
+        let named = world.models.iter().filter(|(key, _)| split.names(&key.name));
+        let mut others = named.filter_map(|(key, track)| Some((*key, track.last()?)));
+        !split.names(&model.name) && !others.any(|(key, other)| servable(world, key, other))
+    })
 }
 
 /// Whether so little time has gone by since the last change that a drain may still be under way.
@@ -250,6 +293,7 @@ pub fn l4_healthy_finishes(world: &World<'_>, out: &mut Findings) {
             // Whoever wants no pods can prove nothing with them.
             || model.spec.full_size() == 0
             || is_busy(world, key)
+            || is_late(world, key)
             || model
                 .status
                 .rejected

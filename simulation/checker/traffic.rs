@@ -137,9 +137,9 @@ pub fn s3_make_before_break(world: &World<'_>, out: &mut Findings) {
                     format!("{name} was given weight although proxies {unknowing:?} do not know it yet")
                 });
                 let service = world.services.get(&Key::new("Service", namespace, name));
-                out.expect(service.is_some_and(|t| t.at(until).is_some()), write.change, || {
-                    format!("{name} was given weight without a Service")
-                });
+                let from = world.read_from(write.change);
+                let exists = service.is_some_and(|t| t.during(from, until).flatten().next().is_some());
+                out.expect(exists, write.change, || format!("{name} was given weight without a Service"));
             }
             for revision in &status.revisions {
                 let named = write.before.is_some_and(|b| b.names(&revision.name));

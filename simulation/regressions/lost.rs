@@ -43,6 +43,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             "a version that was replaced as its model moved to another TrafficSplit lost its pods under requests",
             (0..4).map(|few| moved(few * 10)).collect(),
         ),
+        (
+            "a deleted model whose last TrafficSplit had been two lost its pods while the route of the other still sent to them",
+            [44, 54, 64].map(left_to_another).into(),
+        ),
     ]
 }
 
@@ -106,6 +110,20 @@ fn service_of_deleted() -> Scenario {
     let stable = revision_of(&scenario.models[0], "0.0.0");
     scenario.script.push((Duration::from_secs(58), Deed::Delete(model_key("iris"))));
     scenario.script.push((Duration::from_millis(58_700), delete("Service", &stable)));
+    scenario
+}
+
+/// "flowers" had the model when nobody of ours saw it go; "iris", whose route sends to it, has it when it is made anew.
+fn left_to_another(anew: u64) -> Scenario {
+    let mut scenario = moved(0);
+    let (seconds, iris) = (Duration::from_secs, scenario.models[0].object("0.1.0"));
+    let without = scenario.splits[1].edit();
+    scenario.script.truncate(scenario.script.len() - 2);
+    let deeds = [(33, without), (40, Deed::Delete(model_key("iris"))), (anew, Deed::Create(iris))];
+    scenario.script.extend(deeds.map(|(second, deed)| (seconds(second), deed)));
+    scenario.script.retain(|(_, deed)| !matches!(deed, Deed::Version(..)));
+    let (from, until) = (Duration::from_millis(30_500), seconds(60));
+    scenario.faults = vec![Fault { id: 1, what: What::Kill, replica: None, from, until, share: 1000 }];
     scenario
 }
 

@@ -115,6 +115,7 @@ impl Args {
         let cluster = kube::Config::infer().await.map_err(|error| Error::Cluster(Box::new(error)))?;
         let (clock, jitter, metrics) = (Clock::system(), Jitter::random(), Metrics::new());
         let ((seat, tenure), (filled, ready)) = (watch::channel(None), watch::channel(false));
+        let outranking = watch::Sender::new(0);
 
         let asked = shutdown::asked().map_err(Error::Signals)?;
         let listener = TcpListener::bind(self.listen).await;
@@ -134,7 +135,8 @@ impl Args {
         let client = lease_client(pool(cluster.clone())?, &jitter);
         let api = lanes(|| pool(cluster.clone()), &tenure, &jitter)?;
         let contender = Contender::new(client, lease, &identity, clock.clone(), jitter.clone())
-            .with_floor(epoch::floor(api.reads.clone()));
+            .with_floor(epoch::floor(api.reads.clone()))
+            .with_outranking(outranking.subscribe());
 
         let leader = part("the leader election", |stop| async move {
             contender.contend(seat, stop).await;
@@ -143,7 +145,7 @@ impl Args {
         let endpoints = Admin { ready, tenure: tenure.clone(), metrics: metrics.clone() };
         let admin =
             part("the admin endpoints", |stop| async move { Ok(endpoints.serve(listener, stop).await?) });
-        let cx = Context { api, providers, clock, jitter, tenure, metrics, synced: filled };
+        let cx = Context { api, providers, clock, jitter, tenure, outranking, metrics, synced: filled };
         let work = part("the controller", |stop| work(cx, stop));
         Ok(shutdown::run(asked, work, leader, admin).await?)
     }

@@ -55,6 +55,7 @@ impl Controller {
     /// Carries out a plan. Stops at the first write that fails: what comes after it may rely on it. Stops, to be planned again,
     /// where what the plan rests on was `read` longer ago than [`FRESH`], because a write took long; a rollback goes on.
     pub async fn act(&self, found: &Found, plan: &Plan, read: Instant) -> Result<Acted, Error> {
+        self.check_epochs(found)?;
         let client = if plan.urgent { &self.cx.api.rollback } else { &self.cx.api.writes };
         let mut acted = Acted::default();
         for write in &plan.writes {

@@ -196,11 +196,13 @@ impl Trial {
     }
 }
 
-/// While it prepares, nobody is asked before the pods are ready: there is nothing to decide yet.
+/// While it prepares, nobody is asked before the pods are ready: there is nothing to decide yet. But once nobody answered, it
+/// is asked until somebody does, whatever becomes of the pods: paused just then, it would be called unobservable for ever.
 fn is_ready_to_ask(state: &Model, canary: &crate::api::v1alpha1::Canary) -> bool {
     let Some(candidate) = &state.status.candidate_revision else { return false };
-    let entered = state.status.step.as_ref().is_some_and(|s| s.entered.is_some());
-    entered || state.workload(candidate).ready >= steps::replicas(canary, 0, state.full_size())
+    let asked = |s: &StepStatus| s.entered.is_some() || s.unobservable_since.is_some();
+    state.status.step.as_ref().is_some_and(asked)
+        || state.workload(candidate).ready >= steps::replicas(canary, 0, state.full_size())
 }
 
 fn subject(model: &Key, state: &Model, step: &StepStatus) -> Subject {
@@ -238,6 +240,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::rollout::observed::Workload;
 
     const ENTERED: i64 = 1_800_000_000;
 
@@ -287,5 +290,26 @@ mod tests {
         trial.under_way.clear();
         trial.note(About::Trial(0), false, interval, now);
         assert_eq!(trial.due(now).0.len(), 1, "an answer ends the pause");
+    }
+
+    #[rstest]
+    #[case::it_prepares(None, None, 0, false)]
+    #[case::its_pods_are_ready(None, None, 1, true)]
+    #[case::nobody_answered_before_they_were_lost(None, Some(ENTERED), 0, true)]
+    #[case::it_has_traffic(Some(ENTERED), None, 0, true)]
+    fn nobody_is_asked_without_need(
+        #[case] entered: Option<i64>,
+        #[case] unobservable: Option<i64>,
+        #[case] ready: i32,
+        #[case] asks: bool,
+    ) {
+        let at = |second: Option<i64>| second.map(|s| MicroTime(Timestamp::from_second(s).unwrap()));
+        let mut model = Model::of_iris(json!({"phase": "Paused", "candidateRevision": "iris-b",
+            "step": {"index": 0, "weight": "10%", "progress": "1/1", "since": "2026-01-01T00:00:00.000000Z"}}));
+        let step = model.status.step.as_mut().unwrap();
+        (step.entered, step.unobservable_since) = (at(entered), at(unobservable));
+        model.workloads.insert("iris-b".to_owned(), Workload { desired: 2, ready, ..Workload::default() });
+        let canary = serde_json::from_value(json!({"steps": [{"weight": "10%", "bake": "5s"}]})).unwrap();
+        assert_eq!(is_ready_to_ask(&model, &canary), asks);
     }
 }

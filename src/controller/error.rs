@@ -14,6 +14,17 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// An object of the unit bears an epoch that is higher than this replica's: either another leads, or the Lease has to be
+    /// renewed with a higher one first.
+    #[error(
+        "an object bears epoch {theirs}, this replica's is {own}: nothing is written before it has a higher one"
+    )]
+    Outranked {
+        /// This replica's.
+        own: i64,
+        /// The object's.
+        theirs: i64,
+    },
     /// The reconcile panicked. A bug; it is contained, counted and tried again.
     #[error("reconcile panicked: {0}")]
     Panic(String),
@@ -34,7 +45,7 @@ impl Error {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::Panic(_) => None,
+            Self::Outranked { .. } | Self::Panic(_) => None,
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Context {
     pub jitter: Jitter,
     /// Whether this process leads.
     pub tenure: channel::Receiver<Option<Tenure>>,
+    /// Told an epoch of an object that is higher than this process's, for `process::leader`.
+    pub outranking: channel::Sender<i64>,
     /// Counted for `/metrics`.
     pub metrics: Metrics,
     /// Turns true once every watch has brought its first list.

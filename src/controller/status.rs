@@ -102,6 +102,20 @@ impl Controller {
         self.cx.tenure.borrow().map(|tenure| tenure.epoch)
     }
 
+    /// Refuses to act on a unit whose statuses the API server would not take from this replica, so that no route is written
+    /// without its record, and has the Lease looked at: without that, such a leader would lead for ever and do nothing.
+    pub fn check_epochs(&self, found: &Found) -> Result<(), Error> {
+        // Without one, the fence refuses everything.
+        let Some(own) = self.epoch() else { return Ok(()) };
+        let models = found.models.iter().filter_map(|model| model.object.status.as_ref()?.writer_epoch);
+        let split = found.split.iter().filter_map(|split| split.status.as_ref()?.writer_epoch);
+        let Some(theirs) = models.chain(split).max().filter(|epoch| *epoch > own) else { return Ok(()) };
+        self.cx
+            .outranking
+            .send_if_modified(|highest| theirs > std::mem::replace(highest, theirs.max(*highest)));
+        Err(Error::Outranked { own, theirs })
+    }
+
     async fn replace_split(&self, client: &Client, mut body: TrafficSplit) -> Result<bool, Error> {
         if let Some(status) = &mut body.status {
             status.writer_epoch = self.epoch();

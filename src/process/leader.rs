@@ -9,7 +9,8 @@
 //! Two ways in which this is stricter than client-go: a Lease that is deleted while another replica holds it is not taken
 //! before that replica's time is up (nor by a replica that starts just then and has never seen the Lease, unless no object
 //! bears an epoch: nobody has ever led), and a tenure is handed out only after the caller has said above which epoch it must
-//! be.
+//! be. A leader that is told of an object with a higher epoch asks again, once it has renewed the Lease: if it cannot, another
+//! leads.
 //! A replica that loses the Lease goes on as a standby; it does not exit.
 
 use std::{sync::Arc, time::Duration};
@@ -66,6 +67,8 @@ pub struct Contender {
     /// The last look at the Lease has failed.
     blind: bool,
     asking: Option<BoxFuture<'static, Result<i64, kube::Error>>>,
+    /// The highest epoch that was found in an object whose leader's is lower.
+    outranking: watch::Receiver<i64>,
 }
 
 /// The Lease is ours.
@@ -73,6 +76,8 @@ struct Held {
     tenure: Tenure,
     /// The floor has been heard: the tenure may be handed out.
     cleared: bool,
+    /// An epoch that was found in an object before the last renewal was sent: whoever bore it leads no more.
+    outranked_by: i64,
 }
 
 impl Contender {
@@ -100,6 +105,7 @@ impl Contender {
             first: None,
             blind: false,
             asking: None,
+            outranking: watch::channel(0).1,
         }
     }
 
@@ -107,6 +113,13 @@ impl Contender {
     #[must_use]
     pub fn with_floor(self, floor: Floor) -> Self {
         Self { floor, ..self }
+    }
+
+    /// Sets where it is told that an object bears an epoch higher than this replica's, which therefore cannot write to it:
+    /// another leads; or the floor came from an API server that lagged behind; or somebody restored the object with its status.
+    #[must_use]
+    pub fn with_outranking(self, outranking: watch::Receiver<i64>) -> Self {
+        Self { outranking, ..self }
     }
 
     /// Contends until `resign`, and shows in `seat` whether and until when this replica leads. Then gives the Lease back, so
@@ -145,6 +158,7 @@ impl Contender {
         let next = self.next_round();
         loop {
             let (end, asking) = (self.end(), self.asking.as_mut());
+            let outranked = self.outranking.changed();
             tokio::select! {
                 biased;
                 () = sleep_until(end) => self.asking = None,
@@ -155,6 +169,7 @@ impl Contender {
                         return;
                     }
                 }
+                Ok(()) = outranked => return,
                 () = sleep_until(next) => return,
             }
             self.show(seat);
@@ -252,15 +267,19 @@ impl Contender {
             renew_time: self.renewal(),
             ..LeaseSpec::default()
         };
-        let sent = Instant::now();
+        let (sent, outranked_by) = (Instant::now(), *self.outranking.borrow());
         let lease = self.write(lease, spec).await?;
         let goes_on = handover::goes_on_from(self.seen.as_ref(), &lease, self.clock.now());
         self.clock.agree(goes_on, self.seen.as_ref().map_or(SignedDuration::ZERO, Seen::ahead));
         self.seen = Some(Seen { lease, since: Instant::now(), vanished: false });
         self.highest = self.highest.max(epoch);
-        let cleared = self.held.as_ref().is_some_and(|held| held.cleared);
+        let outranked = outranked_by > epoch;
+        if outranked {
+            tracing::warn!(epoch, outranked_by, "an object bears a higher epoch: reading all of them again");
+        }
+        let cleared = self.held.as_ref().is_some_and(|held| held.cleared && !outranked);
         let lasts = if on(Mutant::TenureNeverEnds) { Duration::from_hours(9) } else { RENEW_DEADLINE };
-        self.held = Some(Held { tenure: Tenure { epoch, until: sent + lasts }, cleared });
+        self.held = Some(Held { tenure: Tenure { epoch, until: sent + lasts }, cleared, outranked_by });
         Ok(())
     }
 
@@ -328,6 +347,7 @@ impl Contender {
     fn heard(&mut self, floor: Result<i64, kube::Error>) {
         match (floor, &mut self.held) {
             (Ok(floor), Some(held)) => {
+                let floor = floor.max(held.outranked_by);
                 held.tenure.epoch = held.tenure.epoch.max(floor.saturating_add(1));
                 held.cleared = true;
                 self.highest = held.tenure.epoch;

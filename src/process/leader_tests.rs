@@ -117,6 +117,7 @@ impl Server {
 
 struct Replica {
     tenure: watch::Receiver<Option<Tenure>>,
+    outranking: watch::Sender<i64>,
     resign: CancellationToken,
 }
 
@@ -130,10 +131,11 @@ impl Replica {
         let seed = who.bytes().map(u64::from).sum();
         let contender =
             Contender::new(server.client(who), ("seatrial", "seatrial"), who, clock, Jitter::seeded(seed));
-        let (seat, tenure) = watch::channel(None);
-        let resign = CancellationToken::new();
+        let ((seat, tenure), outranking) = (watch::channel(None), watch::Sender::new(0));
+        let (resign, contender) =
+            (CancellationToken::new(), contender.with_outranking(outranking.subscribe()));
         tasks.spawn(contender.with_floor(floor).contend(seat, resign.clone()));
-        Self { tenure, resign }
+        Self { tenure, outranking, resign }
     }
 
     fn leads(&self) -> bool {
@@ -368,6 +370,30 @@ async fn a_tenure_begins_above_every_epoch_in_use_and_not_before_they_are_read()
     sleep(Duration::from_secs(5)).await;
     let lease = server.lease.lock().unwrap();
     assert_eq!(lease.as_ref().unwrap()["spec"]["leaseTransitions"], 42, "the next one counts from here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_outranked_leads_on_above_that_epoch_if_the_lease_is_still_its_own() {
+    let (server, mut tasks) = (Server::default(), JoinSet::new());
+    let mut a = Replica::start(&server, "a", &mut tasks);
+    assert_eq!(a.tenure().await.epoch, 1);
+    let told = Instant::now();
+    a.outranking.send_replace(7);
+    let risen = a.tenure.wait_for(|tenure| tenure.is_some_and(|tenure| tenure.epoch == 8));
+    timeout(Duration::from_mins(2), risen).await.expect("it does not lead on above that").unwrap();
+    assert_eq!(told.elapsed(), Duration::ZERO, "it does not wait for the next round");
+    let renewals = server.writes.lock().unwrap().len();
+    assert_eq!(renewals, 2, "and has renewed the lease first");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(a.tenure().await.epoch, 8);
+
+    // One that has lost the lease without knowing it does not lead on.
+    server.lease.lock().unwrap().as_mut().unwrap()["spec"]["holderIdentity"] = json!("b");
+    server.lease.lock().unwrap().as_mut().unwrap()["metadata"]["resourceVersion"] = json!("b's");
+    a.outranking.send_replace(9);
+    a.lost().await;
+    sleep(Duration::from_secs(10)).await;
+    assert!(!a.leads());
 }
 
 #[tokio::test(start_paused = true)]

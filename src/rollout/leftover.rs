@@ -53,7 +53,8 @@ pub fn idle<'a>(
         .map(|left| Share { revision: left.revision.clone(), version: left.version.clone(), weight: 0 })
 }
 
-/// What the live route names of models that the spec names no more. It goes on to be named, without traffic, until the last
+/// What the live route names that is neither a model's nor left to this `TrafficSplit`: of models that the spec names no more,
+/// or what a deleted model of the same name has left to another one. It goes on to be named, without traffic, until the last
 /// proxy has forgotten what it sent there: by that whoever has those models now sees that they may still be sent to.
 pub fn departed<'a>(
     split: &'a Split,
@@ -64,7 +65,7 @@ pub fn departed<'a>(
     let named = split.route.live().into_iter().flat_map(|view| view.shares.keys().chain(&view.idle));
     let left = |name: &str| split.leftovers.iter().any(|left| left.revision == name);
     named
-        .filter(move |name| !models.iter().any(|model| model.has(name)) && !left(name))
+        .filter(move |name| !models.iter().any(|model| model.workloads.contains_key(*name)) && !left(name))
         .filter(|name| !split.broken.contains(*name))
         .filter(move |name| !is_drained(split, name, effective, now))
         .map(|name| Share { revision: name.clone(), version: String::new(), weight: 0 })
@@ -150,7 +151,7 @@ mod tests {
     use crate::{
         api::conditions::{PROGRAMMED, READY, State},
         api::v1alpha1::RevisionStatus,
-        rollout::observed::Route,
+        rollout::observed::{Route, Workload},
         route::Acceptance,
     };
 
@@ -331,6 +332,7 @@ mod tests {
     #[case::the_last_one_has_forgotten(&["a-1"], &["c-1"], 5, &[])]
     #[case::the_route_without_it_is_not_effective(&["a-1"], &["c-1"], -1, &["c-1"])]
     #[case::of_a_deleted_model(&["a-1", "b-1"], &[], 60, &[])]
+    #[case::of_a_deleted_model_of_that_name_left_to_another(&["a-1", "a-2"], &[], 60, &["a-2"])]
     fn what_belongs_to_nobody_here_any_more_stays_known_until_it_is_forgotten(
         #[case] shares: &[&str],
         #[case] idle_names: &[&str],
@@ -340,7 +342,8 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let effective = effective(now, settled_for);
         let split = split(shares, idle_names);
-        let model = Model { name: "a".to_owned(), ..Model::of_iris(json!({"phase": "Stable"})) };
+        let workloads = [("a-1".to_owned(), Workload::default())].into();
+        let model = Model { name: "a".to_owned(), workloads, ..Model::of_iris(json!({"phase": "Stable"})) };
         let named: Vec<Share> = departed(&split, &[&model], &effective, now).collect();
         let names: Vec<&str> = named.iter().map(|share| share.revision.as_str()).collect();
         assert_eq!(names, expected);
@@ -348,7 +351,7 @@ mod tests {
         let due = forgotten(&split, &[&model], &effective, now);
         assert_eq!(due.is_some(), settled_for >= 0 && !expected.is_empty());
         let mut broken = split;
-        broken.broken.insert("c-1".to_owned());
+        broken.broken.extend(expected.iter().map(ToString::to_string));
         assert_eq!(
             departed(&broken, &[&model], &effective, now).count(),
             0,

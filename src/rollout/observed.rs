@@ -93,7 +93,7 @@ impl Split {
 #[cfg(test)]
 impl Model {
     /// Model `iris` of two pods, whose spec asks for revision `b` while `a` serves, with this status, for tests.
-    pub(super) fn of_iris(status: serde_json::Value) -> Self {
+    pub(crate) fn of_iris(status: serde_json::Value) -> Self {
         let spec = serde_json::json!(
             {"model": {"version": "2", "uri": "pvc://m/2"}, "runtimeRef": {"name": "r"}, "replicas": 2});
         Self {

@@ -57,6 +57,7 @@ impl Replicas {
             clock: self.clock(),
             jitter,
             tenure,
+            outranking: watch::Sender::new(0),
             metrics: Metrics::new(),
             synced: watch::Sender::new(false),
         };
