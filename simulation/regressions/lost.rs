@@ -8,6 +8,8 @@ use seatrial::world::{
     plant::user::{About, Deed},
 };
 
+use serde_json::json;
+
 use crate::{
     draw::revision_of,
     faults::{Fault, What},
@@ -46,6 +48,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         (
             "a deleted model whose last TrafficSplit had been two lost its pods while the route of the other still sent to them",
             [44, 54, 64].map(left_to_another).into(),
+        ),
+        (
+            "a deleted model whose last TrafficSplit had no route yet lost its pods while that of the one before still sent to them",
+            vec![left_without_route()],
         ),
     ]
 }
@@ -124,6 +130,24 @@ fn left_to_another(anew: u64) -> Scenario {
     scenario.script.retain(|(_, deed)| !matches!(deed, Deed::Version(..)));
     let (from, until) = (Duration::from_millis(30_500), seconds(60));
     scenario.faults = vec![Fault { id: 1, what: What::Kill, replica: None, from, until, share: 1000 }];
+    scenario
+}
+
+/// "flowers" has the model, which is not ready just then, and has no route for it before it is deleted.
+fn left_without_route() -> Scenario {
+    let mut scenario = moved(0);
+    let with = Split { backends: vec![("wine", 10), ("iris", 10)], ..scenario.splits[1].clone() };
+    let size = |replicas: u32| Deed::Merge(model_key("iris"), json!({"spec": {"replicas": replicas}}));
+    let wine = |deed: &Deed| matches!(deed, Deed::Create(object) if object["metadata"]["name"] == "wine");
+    scenario.script.truncate(scenario.script.len() - 3);
+    scenario.script.retain(|(_, deed)| !matches!(deed, Deed::Version(..)) && !wine(deed));
+    let deeds = [
+        (30_000, size(0)),
+        (40_000, with.edit()),
+        (41_000, size(3)),
+        (42_000, Deed::Delete(model_key("iris"))),
+    ];
+    scenario.script.extend(deeds.map(|(millis, deed)| (Duration::from_millis(millis), deed)));
     scenario
 }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::conditions::{self, RESOLVED_REFS},
-    api::v1alpha1::{BackendStatus, TrafficSplitStatus},
+    api::v1alpha1::{Backend, TrafficSplitStatus},
     route::{Effective, RouteView, Share},
 };
 
@@ -71,13 +71,19 @@ pub fn departed<'a>(
         .map(|name| Share { revision: name.clone(), version: String::new(), weight: 0 })
 }
 
-/// When those that have departed are named no more.
-pub fn forgotten(
+/// When time alone changes something about what is left, or has departed.
+pub fn due(
     split: &Split,
-    models: &[&Model],
+    models: &[Model],
     effective: &Effective,
     now: Timestamp,
-) -> Option<Timestamp> {
+) -> impl Iterator<Item = Timestamp> {
+    let forgotten = forgotten(split, &models.iter().collect::<Vec<_>>(), effective, now);
+    end(split, models).into_iter().chain(needed_until(split)).chain(forgotten)
+}
+
+/// When those that have departed are named no more.
+fn forgotten(split: &Split, models: &[&Model], effective: &Effective, now: Timestamp) -> Option<Timestamp> {
     let Effective::Settled { since } = effective else { return None };
     departed(split, models, effective, now).next()?;
     since.checked_add(sizes::drain(split).signed()).ok()
@@ -87,16 +93,39 @@ pub fn forgotten(
 /// replace because `models` are all gone. `None`: there is none of it, or it has not been told yet.
 pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
     let since = if split.route.live().is_none() {
-        sizes::unrouted_since(split).filter(|_| !split.leftovers.is_empty())?
+        let unrouted = sizes::unrouted_since(split).filter(|_| !split.leftovers.is_empty())?;
+        // The route of another one may have sent to them until their model went, and may still do so.
+        let elsewhere = split.leftovers.iter().any(|left| left.elsewhere);
+        match (missing_since(split), split.missing.is_empty()) {
+            (Some(missing), false) => unrouted.max(missing),
+            (_, true) if !elsewhere => unrouted,
+            _ => return None,
+        }
     } else {
         let alone = models.is_empty() && split.leftovers.iter().any(|left| left.runs);
-        let told = conditions::false_since(&split.status.conditions, RESOLVED_REFS).filter(|_| alone)?;
-        let missing = |backend: &BackendStatus| backend.missing_since.as_ref().map(|since| since.0);
-        // One of them may have been missing for long when the last one goes.
-        let all: Option<Vec<Timestamp>> = split.status.backends.iter().map(missing).collect();
-        all?.into_iter().fold(told, Timestamp::max)
+        missing_since(split).filter(|_| alone)?
     };
     since.checked_add(sizes::drain(split).signed()).ok()
+}
+
+/// Until when that is needed which a model has left that went last: the route of another `TrafficSplit` may have sent to it,
+/// and have gone at the same time. `None`: no model is missing, or it has not been told yet.
+fn needed_until(split: &Split) -> Option<Timestamp> {
+    let since = missing_since(split).filter(|_| !split.missing.is_empty() && !split.leftovers.is_empty())?;
+    since.checked_add(split.propagation.signed() + sizes::drain(split).signed()).ok()
+}
+
+/// Since when all of the missing models are missing. `None`: it has not been told yet.
+fn missing_since(split: &Split) -> Option<Timestamp> {
+    let told = conditions::false_since(&split.status.conditions, RESOLVED_REFS)?;
+    let missing = |backend: &&Backend| split.missing.contains(&backend.model_deployment_ref.name);
+    let since = |backend: &Backend| {
+        let name = backend.name.as_ref().unwrap_or(&backend.model_deployment_ref.name);
+        Some(split.status.backends.iter().find(|told| told.name == *name)?.missing_since.as_ref()?.0)
+    };
+    // One of them may have been missing for long when the last one goes.
+    let all: Option<Vec<Timestamp>> = split.spec.backends.iter().filter(missing).map(since).collect();
+    Some(all?.into_iter().fold(told, Timestamp::max))
 }
 
 /// Whether a model that the status calls missing is there again. That is on record before anything else is done: should the
@@ -117,11 +146,12 @@ pub fn gone<'a>(
     now: Timestamp,
 ) -> impl Iterator<Item = Write> + 'a {
     let ended = end.is_some_and(|end| now >= end);
+    let needed = !split.missing.is_empty() && needed_until(split).is_none_or(|until| now < until);
     let unknown = move |left: &Leftover| {
-        split.route.live().map_or(ended, |view| {
-            let named = view.idle.contains(&left.revision) || left.elsewhere;
-            !named && is_drained(split, &left.revision, effective, now)
-        })
+        let forgotten = split.route.live().map_or(ended, |view| {
+            !view.idle.contains(&left.revision) && is_drained(split, &left.revision, effective, now)
+        });
+        forgotten && !left.elsewhere && !needed
     };
     split.leftovers.iter().flat_map(move |left| {
         let revision = || left.revision.clone();
@@ -261,6 +291,26 @@ mod tests {
             Some(now + forgotten + SignedDuration::from_secs(6)),
             "a weight that was on its way then says nothing about the route"
         );
+
+        split.leftovers[0].elsewhere = true;
+        assert_eq!(end(&split, &[]), None, "the route of another one sent to them until its model went");
+        split.missing = ["b".to_owned()].into();
+        let missing = State::no("ModelDeploymentNotFound", "backends names ...");
+        let later = now + SignedDuration::from_secs(30);
+        conditions::set(&mut split.status.conditions, RESOLVED_REFS, Some(missing), 1, later);
+        let told = json!([{"name": "b", "weight": "0%", "revisions": [], "missingSince": later.to_string()}]);
+        split.status.backends = serde_json::from_value(told).unwrap();
+        assert_eq!(end(&split, &[]), Some(later + SignedDuration::from_secs(6)));
+        split.leftovers[0].elsewhere = false;
+        assert_eq!(
+            end(&split, &[]),
+            Some(later + SignedDuration::from_secs(6)),
+            "it may just have been deleted"
+        );
+        split.leftovers[0].elsewhere = true;
+        let pods = Write::DeleteDeployment { revision: "b-1".to_owned() };
+        let gone: Vec<_> = super::gone(&split, Some(now), &effective, now).collect();
+        assert_eq!(gone, [pods], "that route goes on to name the Service");
     }
 
     #[test]
@@ -292,15 +342,16 @@ mod tests {
         let missing = State::no("ModelDeploymentNotFound", "backends names ...");
         conditions::set(&mut split.status.conditions, RESOLVED_REFS, Some(missing), 1, now);
         assert_eq!(end(&split, &[]), Some(now + SignedDuration::from_secs(6)));
-        let missing = |since: Option<&str>| {
+        split.missing = ["a".to_owned(), "b".to_owned()].into();
+        let missing = |name: &str, since: Option<&str>| {
             serde_json::from_value(
-                json!({"name": "b", "weight": "0%", "revisions": [], "missingSince": since}),
+                json!({"name": name, "weight": "0%", "revisions": [], "missingSince": since}),
             )
             .unwrap()
         };
-        split.status.backends = vec![missing(Some("2026-01-01T00:01:00Z")), missing(None)];
+        split.status.backends = vec![missing("a", Some("2026-01-01T00:01:00Z")), missing("b", None)];
         assert_eq!(end(&split, &[]), None, "nor that the other one is");
-        split.status.backends[1] = missing(Some("2026-01-01T00:02:00Z"));
+        split.status.backends[1] = missing("b", Some("2026-01-01T00:02:00Z"));
         let last = now + SignedDuration::from_secs(120);
         assert_eq!(
             end(&split, &[]),

@@ -372,9 +372,7 @@ fn next(
             after(rollback.since.0, sizes::drained_after(split));
         }
     }
-    due.extend(split.and_then(|split| leftover::end(split, &observed.models)));
-    let models: Vec<&Model> = observed.models.iter().collect();
-    due.extend(split.and_then(|split| leftover::forgotten(split, &models, effective, now)));
+    due.extend(split.into_iter().flat_map(|split| leftover::due(split, &observed.models, effective, now)));
     if let Effective::Waiting { until } = effective {
         due.push(*until);
     }
