@@ -309,10 +309,11 @@ pub fn l14_picked_up(world: &World<'_>, out: &mut Findings) {
             {
                 continue;
             }
-            let found = track.states.iter().any(|s| {
-                s.change.at >= change.at
-                    && s.change.at <= limit
-                    && s.value.as_ref().is_none_or(|s| !missing(s))
+            let mut later = track.states.iter().filter(|s| s.change.at >= change.at && s.change.at <= limit);
+            let found = later.any(|s| {
+                // Edited meanwhile, it may name something else that does not exist.
+                let exists = |now: &Split| exists(world, now, key, s.change.revision);
+                s.value.as_ref().is_none_or(|now| !missing(now) || !exists(now))
             });
             out.expect(found, change, || {
                 format!(
