@@ -10,7 +10,7 @@ use seatrial::{
 use super::{
     findings::Findings,
     input::Quality,
-    tracks::{is_of, millis},
+    tracks::{Split, is_of, millis},
     trial::{on_trial, turns},
     world::{World, overlap},
 };
@@ -223,13 +223,19 @@ fn blind_for_long(world: &World<'_>, out: &mut Findings) {
     }
 }
 
+/// Whether nobody is there to be asked, and a candidate is held then, as its user wants.
+fn is_held_unasked(split: &Split) -> bool {
+    split.spec.analysis.on_unobservable == OnUnobservable::Hold
+        && split.status.conditions.iter().any(|condition| condition.reason == "UnknownProvider")
+}
+
 /// So many requests, so many of them bad, are a breach that any judge must see.
 const PLENTY: u64 = 1500;
 
 /// S13 (by counting). A rollback needs nothing else, and nothing else stops it: once it is decided, Prometheus being away
 /// does not hold it up; and in every phase in which a candidate has traffic (pauses too) one whose users have seen thousands
 /// of requests of which a tenth failed by its own fault, and not of those of the stable revision beside it, is taken out
-/// within ten blocks, if Prometheus answers.
+/// within ten blocks, if Prometheus answers: whoever wants a hold where nobody is there to be asked gets it.
 pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
     judged(world, out, |r| {
         (r.blind && r.hindered == Duration::ZERO && world.calm(r.decided, r.decided))
@@ -254,6 +260,9 @@ pub fn s13_no_extra_dependencies(world: &World<'_>, out: &mut Findings) {
                 continue;
             }
             let split = world.split_of(key, u64::MAX);
+            if split.is_some_and(|(_, split)| is_held_unasked(split)) {
+                continue;
+            }
             let interval = split.map_or(15_000, |(_, s)| s.spec.analysis.interval.millis());
             let gap = millis(interval) * 10 + facts.scrape * 4;
             let usual = breach + gap;
