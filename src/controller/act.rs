@@ -10,12 +10,13 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::{
     cache::splits,
     error::Error,
     known::wish,
+    lanes::FRESH,
     observe::{Found, FoundModel, is_owned},
     reconcile::Controller,
     unstored::unstored,
@@ -36,9 +37,6 @@ pub const MANAGER: &str = "seatrial";
 /// A version that no object ever has (etcd's first write is 2). An apply onto it makes what is not there; where something is,
 /// it is a conflict like any other.
 const NEVER: &str = "1";
-
-/// So old may be what was read when something is written because of it.
-const FRESH: Duration = Duration::from_secs(2);
 
 /// What came of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -137,7 +137,7 @@ impl Trials {
             trial.answers.clear();
             trial.failed.clear();
         }
-        let answered = trial.fold(step, steps::count(canary), interval, now);
+        let answered = trial.fold(step, interval, now);
         trial.evidence.trim(step);
         let mut judgement = trial.evidence.judgement(step, now);
         let (due, again) = if is_ready_to_ask(state, canary) { trial.due(now) } else { (vec![], None) };
@@ -161,12 +161,12 @@ impl Trials {
 
 impl Trial {
     /// Takes in what was answered; when the newest answer came.
-    fn fold(&mut self, step: &StepStatus, last: i32, interval: i64, now: Timestamp) -> Option<Instant> {
+    fn fold(&mut self, step: &StepStatus, interval: i64, now: Timestamp) -> Option<Instant> {
         let mut answered = None;
         for (about, question, answer, at) in std::mem::take(&mut self.answers) {
             self.note(about, answer.is_err(), interval, now);
             match about {
-                About::Trial(slo) => self.evidence.fold(slo, &question, answer, Some(step), last),
+                About::Trial(slo) => self.evidence.fold(slo, &question, answer, Some(step)),
                 About::Past(slo) => self.evidence.remember(slo, &question, &answer, now),
             }
             answered = answered.max(Some(at));

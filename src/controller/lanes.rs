@@ -29,6 +29,9 @@ use crate::{
 /// that no write of the old leader can be on its way when the new one begins.
 pub const ATTEMPT: Duration = Duration::from_secs(4);
 
+/// So old may be what was read when something is written because of it. A rollback rests on a record, not on what was read.
+pub const FRESH: Duration = Duration::from_secs(2);
+
 /// Who all requests say they are; audit logs are searched for it.
 pub const USER_AGENT: &str = concat!("seatrial/", env!("CARGO_PKG_VERSION"));
 
@@ -88,12 +91,18 @@ pub fn lanes<E>(
     };
     let patient = Duration::from_secs(5);
     Ok(Lanes {
-        reads: lane(Retry { tries: 3, gap: Duration::from_millis(100), longest: patient })?,
-        writes: lane(Retry { tries: 2, gap: Duration::from_millis(100), longest: patient })?,
+        reads: lane(Retry { tries: 3, gap: Duration::from_millis(100), longest: patient, within: None })?,
+        writes: lane(Retry {
+            tries: 2,
+            gap: Duration::from_millis(100),
+            longest: patient,
+            within: Some(FRESH),
+        })?,
         rollback: lane(Retry {
             tries: 3,
             gap: Duration::from_millis(20),
             longest: Duration::from_millis(100),
+            within: None,
         })?,
     })
 }
@@ -102,7 +111,7 @@ pub fn lanes<E>(
 /// election is one.
 #[must_use]
 pub fn lease_client(pool: Client, jitter: &Jitter) -> Client {
-    let retry = Retry { tries: 1, gap: Duration::ZERO, longest: Duration::ZERO };
+    let retry = Retry { tries: 1, gap: Duration::ZERO, longest: Duration::ZERO, within: None };
     Lane { pool, tenure: None, retry, jitter: jitter.clone() }.client()
 }
 
@@ -125,9 +134,16 @@ struct Retry {
     gap: Duration,
     /// Upper bound of any pause, also of one that the server asks for.
     longest: Duration,
+    /// So long after the first attempt no other one begins: what it rests on would be old.
+    within: Option<Duration>,
 }
 
 impl Retry {
+    /// Whether an attempt may begin so long after the first one did.
+    fn allows(&self, after: Duration) -> bool {
+        self.within.is_none_or(|within| after <= within)
+    }
+
     /// How long to wait before the next attempt; `None`: the result stands.
     fn pause(
         &self,
@@ -184,13 +200,13 @@ impl Lane {
         if is_watch(&request) {
             return Ok(self.pool.send(request).await?);
         }
-        let mut tried = 0;
+        let (began, mut tried) = (Instant::now(), 0);
         loop {
             let again = copy(&request);
             let result = self.attempt(request).await;
             tried += 1;
             match (again, self.retry.pause(tried, &result, &self.jitter)) {
-                (Some(again), Some(pause)) => {
+                (Some(again), Some(pause)) if self.retry.allows(began.elapsed() + pause) => {
                     sleep(pause).await;
                     request = again;
                 }

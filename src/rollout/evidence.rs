@@ -235,15 +235,13 @@ impl Evidence {
         }
     }
 
-    /// Folds the answer to a question about the trial and SLO `index`; `last` is the index that stands for 100 %. An answer never
-    /// changes what was folded before.
+    /// Folds the answer to a question about the trial and SLO `index`. It never changes what was folded before.
     pub fn fold(
         &mut self,
         index: usize,
         question: &Question,
         answer: Result<Answer, Unanswered>,
         step: Option<&StepStatus>,
-        last: i32,
     ) {
         let (interval, preparing) = (self.interval(), self.subject.entered.is_none());
         let Some(slo) = self.slos.get_mut(index) else { return };
@@ -259,7 +257,7 @@ impl Evidence {
                 Err(unanswered)
             }
             Ok(_) if preparing => Ok(true),
-            Ok(answer) => Ok(slo.take(&answer, until, interval, step, last)),
+            Ok(answer) => Ok(slo.take(&answer, until, interval, step)),
         });
         // Samples that were not had are asked for again; the value of a query at a moment that is over is not.
         if slo.last.as_ref().is_some_and(Result::is_ok) || preparing || matches!(slo.judged, Judged::Value(_))

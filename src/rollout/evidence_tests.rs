@@ -95,7 +95,7 @@ fn play(evidence: &mut Evidence, minutes: i64, past_from: i64) {
         let now = at(ENTERED + tick * SCRAPE);
         for (about, question) in evidence.questions(now) {
             match about {
-                About::Trial(slo) => evidence.fold(slo, &question, Ok(answer(&question)), Some(&step()), 1),
+                About::Trial(slo) => evidence.fold(slo, &question, Ok(answer(&question)), Some(&step())),
                 About::Past(slo) if tick >= past_from * 12 => {
                     evidence.remember(slo, &question, &Ok(answer(&question)), now);
                 }
@@ -120,7 +120,7 @@ fn what_was_measured_at_a_step_of_another_schedule_proves_nothing_about_this_one
             for (about, question) in evidence.questions(now) {
                 match about {
                     About::Trial(slo) => {
-                        evidence.fold(slo, &question, Ok(faultless(&question)), Some(step), 1);
+                        evidence.fold(slo, &question, Ok(faultless(&question)), Some(step));
                     }
                     About::Past(slo) => evidence.remember(slo, &question, &Ok(faultless(&question)), now),
                 }
@@ -143,6 +143,42 @@ fn what_was_measured_at_a_step_of_another_schedule_proves_nothing_about_this_one
         assert_eq!(asked_until(evidence, &again, 20), (false, false));
         assert_eq!(asked_until(evidence, &again, 40), (true, true));
     }
+}
+
+/// The second beginning is of the watch after the last of two steps; its `TrafficSplit` has another number of them by now.
+#[rstest]
+#[case::with_everything("100%", true)]
+#[case::beside_the_stable_revision("90%", false)]
+fn nobody_else_is_asked_about_where_a_candidate_has_everything(#[case] weight: &str, #[case] proven: bool) {
+    let moved = ENTERED + 6 * SCRAPE;
+    let step: StepStatus = serde_json::from_value(json!({
+        "index": 2, "progress": "1/1", "weight": weight, "since": at(moved), "entered": at(ENTERED),
+        "starts": [{"index": -1, "weight": "20%", "since": at(ENTERED), "until": at(moved)},
+                   {"index": 2, "weight": weight, "since": at(moved)}],
+    }))
+    .unwrap();
+    // From then on the stable revision gets nothing.
+    let ends = |mut counters: Counters| {
+        for series in counters.total.iter_mut().chain(&mut counters.bad) {
+            let last =
+                series.samples.iter().rfind(|(time, _)| *time <= moved).map_or(0.0, |(_, count)| *count);
+            series.samples.iter_mut().filter(|(time, _)| *time > moved).for_each(|(_, count)| *count = last);
+        }
+        counters
+    };
+    let mut evidence = evidence(json!({}), &availability());
+    for tick in 0..=3 * 12 {
+        let now = at(ENTERED + tick * SCRAPE);
+        for (about, question) in evidence.questions(now) {
+            if let About::Trial(slo) = about {
+                let candidate = counters(&question, "iris-bbbbbbbb", 50, 25);
+                let stable = ends(counters(&question, "iris-aaaaaaaa", 50, 25));
+                evidence.fold(slo, &question, Ok(Answer::Counters { candidate, stable }), Some(&step));
+            }
+        }
+    }
+    let judgement = evidence.judgement(&step, at(ENTERED + 3 * 60_000));
+    assert_eq!((judgement.breach.is_some(), judgement.shared), (proven, None), "{:?}", judgement.slos);
 }
 
 fn share(evidence: &Evidence) -> &Share {
@@ -169,7 +205,7 @@ fn whenever_the_past_is_answered_the_judgement_comes_to_the_same_bits(#[case] sl
             for (about, question) in evidence.questions(now) {
                 match about {
                     About::Trial(slo) => {
-                        evidence.fold(slo, &question, Ok(answer(&question)), Some(&step()), 1);
+                        evidence.fold(slo, &question, Ok(answer(&question)), Some(&step()));
                     }
                     About::Past(slo) => evidence.remember(slo, &question, &Ok(answer(&question)), now),
                 }
@@ -270,7 +306,7 @@ fn what_was_answered_about_the_beginning_of_a_long_trial_says_nothing_about_the_
         let now = at(ENTERED + 5 * reach / 2);
         let due = evidence.questions(now);
         let (About::Trial(slo), question) = &due[0] else { panic!("{due:?}") };
-        evidence.fold(*slo, question, Ok(answer(question)), Some(&step()), 1);
+        evidence.fold(*slo, question, Ok(answer(question)), Some(&step()));
         seen.push(evidence.judgement(&step(), now).observability);
     }
     assert_eq!(seen, [Observability::Unknown, Observability::Unknown, Observability::Yes]);

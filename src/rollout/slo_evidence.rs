@@ -18,7 +18,7 @@ use crate::{
         threshold::ThresholdJudge,
         verdict::Report,
     },
-    api::v1alpha1::{Duration, Slo, StepStart, StepStatus},
+    api::v1alpha1::{Duration, Percent, Slo, StepStart, StepStatus},
 };
 
 /// A trial that is longer than so many blocks (four hours of 15 s) is judged to its end with the preset's cautious values
@@ -99,14 +99,7 @@ impl Share {
 
 impl SloEvidence {
     /// Folds a good answer; whether the newest closed block had data.
-    pub fn take(
-        &mut self,
-        answer: &Answer,
-        until: i64,
-        interval: i64,
-        step: Option<&StepStatus>,
-        last: i32,
-    ) -> bool {
+    pub fn take(&mut self, answer: &Answer, until: i64, interval: i64, step: Option<&StepStatus>) -> bool {
         let present = step.map(steps::present);
         match (&mut self.judged, answer) {
             (Judged::Value(judge), Answer::Value(value)) => {
@@ -121,9 +114,9 @@ impl SloEvidence {
                 share.reported = None;
                 share.ledger.observe(&parts(candidate, stable));
                 let closed = share.ledger.close(until, |from, to| {
-                    let stay = step_at(step, from, to);
-                    let alone = stay.is_some_and(|stay| stay.index == last);
-                    Standing { step: stay.map(|stay| stay.number), alone }
+                    // By its weight, not its index: that is of the schedule that the step was taken by.
+                    let alone = start_at(step, from, to).is_some_and(|start| start.weight == Percent::ALL);
+                    Standing { step: step_at(step, from, to).map(|stay| stay.number), alone }
                 });
                 let newest = closed.last().is_none_or(|closed| closed.block.candidate.is_some());
                 let here = (closed.iter().map(|closed| &closed.block))
@@ -140,11 +133,17 @@ impl SloEvidence {
 
 /// The stay whose weight was effective from one moment to another (milliseconds); `None` while weights were moving.
 pub(super) fn step_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<Stay> {
-    let holds = |s: &&StepStart| {
-        s.since.0.as_millisecond() <= from && s.until.as_ref().is_none_or(|u| to <= u.0.as_millisecond())
-    };
     let starts = &step?.starts;
-    steps::stay(starts, starts.iter().position(|start| holds(&start))?)
+    steps::stay(starts, starts.iter().position(|start| holds(start, from, to))?)
+}
+
+fn start_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<&StepStart> {
+    step?.starts.iter().find(|start| holds(start, from, to))
+}
+
+fn holds(start: &StepStart, from: i64, to: i64) -> bool {
+    let until = start.until.as_ref().map(|until| until.0.as_millisecond());
+    start.since.0.as_millisecond() <= from && until.is_none_or(|until| to <= until)
 }
 
 /// A length of time as Prometheus counts it. Milliseconds of a limit are far below 2^53.

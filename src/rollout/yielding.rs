@@ -99,13 +99,16 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
             }
             // With its Service gone it serves nobody, and no Gateway takes over a route that names it.
             let waits = effective.is_settled() && view.idle.contains(stable);
-            let at_once = view.shares.contains_key(stable) || split.broken.contains(revision);
+            let candidate = model.status.candidate_revision.as_ref() == Some(revision);
+            // While a candidate has everything, the stable revision waits on the route for a rollback: that is known already.
+            let known = view.shares.contains_key(stable) || (candidate && view.idle.contains(stable));
+            let at_once = known || split.broken.contains(revision);
             if at_once || waits {
                 weights.remove(revision);
                 *weights.entry(stable.clone()).or_default() += weight;
                 idle.extend(Some(revision.clone()).filter(|name| !split.broken.contains(name)));
                 follows.raises = true;
-                follows.takes_out |= model.status.candidate_revision.as_ref() == Some(revision);
+                follows.takes_out |= candidate;
             } else {
                 // Make before break: every proxy knows it before its first request.
                 idle.insert(stable.clone());
@@ -250,6 +253,7 @@ mod tests {
     #[case::not_at_full_size("Stable", 1, &[("a-1", 10_000)], &["a-2"], 3, None)]
     #[case::on_trial("Progressing", 2, &[("a-2", 9000), ("a-3", 1000)], &[], 3, None)]
     #[case::taken_out("RollingBack", 1, &[("a-2", 9000), ("a-3", 1000)], &[], 3, Some(&[("a-2", 10_000), ("a-3", 0)][..]))]
+    #[case::taken_out_of_the_watch("RollingBack", 2, &[("a-3", 10_000)], &["a-2"], 1, Some(&[("a-2", 10_000), ("a-3", 0)][..]))]
     #[case::taken_out_and_nobody_else_ready("RollingBack", 0, &[("a-2", 9000), ("a-3", 1000)], &[], 3, None)]
     #[case::of_another_model("Stable", 2, &[("b-1", 4000), ("a-1", 6000)], &["a-2"], 3, Some(&[("a-2", 6000), ("b-1", 4000), ("a-1", 0)][..]))]
     fn its_traffic_follows_the_stable_revision(
