@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use seatrial::world::plant::user::{About, Deed};
+use seatrial::world::plant::user::Deed;
 use serde_json::{Value, json};
 
 use crate::{
     faults::{Fault, What},
     objects::Split,
     plans::bases::rollout,
-    scenario::{Scenario, Version, model_key, split_key},
+    scenario::{Scenario, Version, split_key},
 };
 
 pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
@@ -39,10 +39,6 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             [28, 43, 65, 66, 77].map(named_late).into(),
         ),
         (
-            "a failing version that had got all traffic was promoted after all, if the steps were edited meanwhile",
-            (50..54).flat_map(|second| [1, 3].map(|steps| edited_in_watch(second, steps))).collect(),
-        ),
-        (
             "what a webhook denied for a while was refused for good, or held up what it had nothing to do with",
             ["httproutes", "deployments", "services"].into_iter().flat_map(denied).collect(),
         ),
@@ -63,24 +59,6 @@ fn named_late(seed: u64) -> Scenario {
     }
     let spec = json!({"spec": {"analysis": {"provider": "gone"}}});
     scenario.script.push((Duration::from_millis(millis + 850), Deed::Merge(split_key("iris"), spec)));
-    scenario
-}
-
-/// Somebody promotes a version that fails, and edits the schedule before that is seen.
-fn edited_in_watch(second: u64, steps: usize) -> Scenario {
-    let mut scenario = rollout(Version::Errors(0.3));
-    scenario.splits[0].window = 20;
-    scenario.rewrite();
-    let step = json!({"weight": "10%", "bake": "3s", "maxDuration": "40s"});
-    let mut all = vec![step; steps];
-    all.iter_mut().zip(1..).for_each(|(step, tenth)| step["weight"] = json!(format!("{}%", tenth * 10)));
-    let edit = json!({"spec": {"strategy": {"canary": {"steps": all}}}});
-    let promote =
-        Deed::Verb { model: model_key("iris"), verb: "promote", about: About::Candidate, step: None };
-    let edit = Deed::Merge(split_key("iris"), edit);
-    scenario
-        .script
-        .extend([(second, promote), (second + 1, edit)].map(|(at, deed)| (Duration::from_secs(at), deed)));
     scenario
 }
 
