@@ -122,16 +122,15 @@ fn uids<'w>(world: &'w World<'_>) -> BTreeMap<(&'w str, &'w str), (Duration, Opt
 }
 
 /// S30 (at the end). A model belongs to the oldest `TrafficSplit` that names it: no route of a younger one gives its
-/// revisions weight, as far as was known ten seconds before, but what a model that was deleted has left there.
+/// revisions weight, as far as was surely known, but what a model that was deleted has left there.
 pub fn s30_route_claims(world: &World<'_>, out: &mut Findings) {
     for write in route_writes(world) {
         let Some(split) = write.split else { continue };
         for backend in &split.spec.backends {
             let model = Key::new("ModelDeployment", &write.key.namespace, &backend.model_deployment_ref.name);
             let Some((owner, older)) = world.split_of(&model, write.change.revision) else { continue };
-            let before = write.change.at.saturating_sub(NEWS);
-            let known =
-                world.splits[owner].when(before).is_some_and(|s| s.uid == older.uid && s.names(&model.name));
+            let then = world.splits[owner].at(world.known(write.change));
+            let known = then.is_some_and(|s| s.uid == older.uid && s.names(&model.name));
             // The older one may be refused itself, by one that is older still: then it claims nothing.
             let holds = older.status.conditions.iter().all(|c| c.reason != "Conflict");
             let theirs = owner.name != write.key.name && known && holds;

@@ -67,7 +67,7 @@ pub struct TimedOut;
 pub struct Lanes {
     /// Lists, watches and live reads.
     pub reads: Client,
-    /// Writes that may wait: two tries.
+    /// Writes that may wait: two tries, as long as what they rest on is [`FRESH`].
     pub writes: Client,
     /// What takes traffic away from a candidate: three tries within a fraction of a second.
     pub rollback: Client,
