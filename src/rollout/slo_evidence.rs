@@ -114,9 +114,10 @@ impl SloEvidence {
                 share.reported = None;
                 share.ledger.observe(&parts(candidate, stable));
                 let closed = share.ledger.close(until, |from, to| {
+                    let held = held_at(step, from, to);
                     // By its weight, not its index: that is of the schedule that the step was taken by.
-                    let alone = start_at(step, from, to).is_some_and(|start| start.weight == Percent::ALL);
-                    Standing { step: step_at(step, from, to).map(|stay| stay.number), alone }
+                    let alone = held.is_some_and(|(start, _)| start.weight == Percent::ALL);
+                    Standing { step: held.map(|(_, stay)| stay.number), alone }
                 });
                 let newest = closed.last().is_none_or(|closed| closed.block.candidate.is_some());
                 let here = (closed.iter().map(|closed| &closed.block))
@@ -133,17 +134,17 @@ impl SloEvidence {
 
 /// The stay whose weight was effective from one moment to another (milliseconds); `None` while weights were moving.
 pub(super) fn step_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<Stay> {
+    held_at(step, from, to).map(|(_, stay)| stay)
+}
+
+/// As [`step_at`], with the beginning that says how much it had.
+fn held_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<(&StepStart, Stay)> {
+    let holds = |s: &StepStart| {
+        s.since.0.as_millisecond() <= from && s.until.as_ref().is_none_or(|u| to <= u.0.as_millisecond())
+    };
     let starts = &step?.starts;
-    steps::stay(starts, starts.iter().position(|start| holds(start, from, to))?)
-}
-
-fn start_at(step: Option<&StepStatus>, from: i64, to: i64) -> Option<&StepStart> {
-    step?.starts.iter().find(|start| holds(start, from, to))
-}
-
-fn holds(start: &StepStart, from: i64, to: i64) -> bool {
-    let until = start.until.as_ref().map(|until| until.0.as_millisecond());
-    start.since.0.as_millisecond() <= from && until.is_none_or(|until| to <= until)
+    let position = starts.iter().position(holds)?;
+    Some((starts.get(position)?, steps::stay(starts, position)?))
 }
 
 /// A length of time as Prometheus counts it. Milliseconds of a limit are far below 2^53.

@@ -97,11 +97,11 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
             if !may_leave(model, stable, revision) {
                 continue;
             }
-            // With its Service gone it serves nobody, and no Gateway takes over a route that names it.
             let waits = effective.is_settled() && view.idle.contains(stable);
             let candidate = model.status.candidate_revision.as_ref() == Some(revision);
             // While a candidate has everything, the stable revision waits on the route for a rollback: that is known already.
             let known = view.shares.contains_key(stable) || (candidate && view.idle.contains(stable));
+            // With its Service gone it serves nobody, and no Gateway takes over a route that names it.
             let at_once = known || split.broken.contains(revision);
             if at_once || waits {
                 weights.remove(revision);
