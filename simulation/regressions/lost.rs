@@ -15,7 +15,7 @@ use crate::{
     faults::{Fault, What},
     objects::{Model, NAMESPACE, Split},
     plans::bases::rollout,
-    scenario::{Scenario, Version, model_key},
+    scenario::{Scenario, Version, model_key, split_key},
 };
 
 /// As [`super::all`].
@@ -52,6 +52,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         (
             "a deleted model whose last TrafficSplit had no route yet lost its pods while that of the one before still sent to them",
             vec![left_without_route()],
+        ),
+        (
+            "what a deleted model has left lost its pods before the last proxy had forgotten the route of a TrafficSplit that yielded and was deleted, too",
+            [44, 46, 48].map(left_and_yielding_deleted).into(),
         ),
     ]
 }
@@ -148,6 +152,17 @@ fn left_without_route() -> Scenario {
         (42_000, Deed::Delete(model_key("iris"))),
     ];
     scenario.script.extend(deeds.map(|(millis, deed)| (Duration::from_millis(millis), deed)));
+    scenario
+}
+
+/// "flowers" has the model, and "iris", whose route sends to it too, yields until it is deleted.
+fn left_and_yielding_deleted(second: u64) -> Scenario {
+    let mut scenario = moved(0);
+    scenario.script.truncate(scenario.script.len() - 2);
+    scenario.script.retain(|(_, deed)| !matches!(deed, Deed::Version(..)));
+    for (second, key) in [(40, model_key("iris")), (second, split_key("iris"))] {
+        scenario.script.push((Duration::from_secs(second), Deed::Delete(key)));
+    }
     scenario
 }
 

@@ -51,6 +51,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             vec![all_deleted(2), all_deleted(3)],
         ),
         (
+            "pods of a deleted model stayed for ever where the route of a TrafficSplit that yields had never sent to anybody",
+            (2..14).map(yields_before_any_traffic).collect(),
+        ),
+        (
             "a replica that was cut off while a model was made took it for deleted, and ended its pods",
             vec![cut_off_since_before()],
         ),
@@ -191,6 +195,20 @@ fn yielding_deleted(seed: u64) -> Scenario {
         scenario.script.push((Duration::from_secs(at), Deed::Delete(key)));
     }
     scenario.quiet = Duration::from_secs(150);
+    scenario
+}
+
+/// "flowers" yields from so many seconds on; both models that only it names are deleted and made anew as another version.
+fn yields_before_any_traffic(second: u64) -> Scenario {
+    let mut scenario = yields_at(false, second);
+    scenario.propagation = Duration::from_secs(6);
+    scenario.script.retain(|(_, deed)| !matches!(deed, Deed::Version(..)));
+    for (name, version) in [("wine", "1.2.0"), ("digits", "2.2.0")] {
+        let model = scenario.models.iter().find(|model| model.name == name);
+        let anew = model.map(|model| Deed::Create(model.object(version)));
+        scenario.script.push((Duration::from_secs(30), Deed::Delete(model_key(name))));
+        scenario.script.extend(anew.map(|deed| (Duration::from_secs(45), deed)));
+    }
     scenario
 }
 

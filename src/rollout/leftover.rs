@@ -115,6 +115,12 @@ fn needed_until(split: &Split) -> Option<Timestamp> {
     since.checked_add(split.propagation.signed() + sizes::drain(split).signed()).ok()
 }
 
+/// Whether what is left is not counted as missing yet: by the route of another `TrafficSplit` somebody is sent to it, whom one
+/// of the models that are there may serve instead. Its proxies have to hear of it when that route goes, too.
+pub fn waits_for_others(split: &Split, models: usize) -> bool {
+    models > 0 && split.leftovers.iter().any(|left| left.elsewhere)
+}
+
 /// Since when all of the missing models are missing. `None`: it has not been told yet.
 fn missing_since(split: &Split) -> Option<Timestamp> {
     let told = conditions::false_since(&split.status.conditions, RESOLVED_REFS)?;
@@ -138,7 +144,8 @@ pub fn returned(before: &TrafficSplitStatus, after: &TrafficSplitStatus) -> bool
 }
 
 /// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods, and all where there is
-/// no route.
+/// no route. A route that sends nobody anywhere cannot be without a name: it goes on to name the last one, which keeps its
+/// Service, and needs no pods.
 pub fn gone<'a>(
     split: &'a Split,
     end: Option<Timestamp>,
@@ -147,19 +154,19 @@ pub fn gone<'a>(
 ) -> impl Iterator<Item = Write> + 'a {
     let ended = end.is_some_and(|end| now >= end);
     let needed = !split.missing.is_empty() && needed_until(split).is_none_or(|until| now < until);
-    let unknown = move |left: &Leftover| {
-        let forgotten = split.route.live().map_or(ended, |view| {
-            !view.idle.contains(&left.revision) && is_drained(split, &left.revision, effective, now)
-        });
-        forgotten && !left.elsewhere && !needed
+    let live = split.route.live();
+    let free = move |left: &Leftover| {
+        let drained = live.map_or(ended, |_| is_drained(split, &left.revision, effective, now));
+        drained && !left.elsewhere && !needed
     };
+    let sends_nothing = live.is_some_and(|view| view.shares.is_empty());
     split.leftovers.iter().flat_map(move |left| {
         let revision = || left.revision.clone();
-        let unknown = unknown(left);
-        let pods = left.runs && (unknown || ended);
+        let (free, named) = (free(left), live.is_some_and(|view| view.idle.contains(&left.revision)));
+        let pods = left.runs && (ended || (free && (!named || sends_nothing)));
         let pods = pods.then(|| Write::DeleteDeployment { revision: revision() });
-        pods.into_iter()
-            .chain((unknown && left.serves).then(|| Write::DeleteService { revision: revision() }))
+        let service = left.serves && free && !named;
+        pods.into_iter().chain(service.then(|| Write::DeleteService { revision: revision() }))
     })
 }
 
@@ -181,7 +188,11 @@ mod tests {
     use crate::{
         api::conditions::{PROGRAMMED, READY, State},
         api::v1alpha1::RevisionStatus,
-        rollout::observed::{Route, Workload},
+        revision::Refusal,
+        rollout::{
+            observed::{Route, Workload},
+            plan,
+        },
         route::Acceptance,
     };
 
@@ -248,6 +259,19 @@ mod tests {
         // With nobody to take its traffic over, its pods do not wait for ever; its name does.
         let ended = if deletes { all } else { vec![pods] };
         assert_eq!(gone(&split, Some(now), &effective, now).collect::<Vec<_>>(), ended);
+    }
+
+    /// The first weights of its route never came: it yields to an older one, say. Nobody is sent to it, but a route names somebody.
+    #[rstest]
+    #[case::requests_of_others_may_still_run(4, &[])]
+    #[case::nobody_waits_for_it(5, &[Write::DeleteDeployment { revision: "b-1".to_owned() }])]
+    fn one_whose_route_sends_nothing_keeps_its_service_alone(
+        #[case] settled_for: i64,
+        #[case] writes: &[Write],
+    ) {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let split = split(&[], &["b-1"]);
+        assert_eq!(gone(&split, None, &effective(now, settled_for), now).collect::<Vec<_>>(), writes);
     }
 
     #[test]
@@ -360,6 +384,33 @@ mod tests {
         );
         split.leftovers[0].runs = false;
         assert_eq!(end(&split, &[]), None);
+    }
+
+    /// The route of another one goes after the model: not before that is its time counted.
+    #[rstest]
+    #[case::nobody_else_sends_to_it(false, 1, true)]
+    #[case::somebody_does(true, 1, false)]
+    #[case::somebody_does_and_nobody_can_take_over(true, 0, true)]
+    fn since_when_a_model_is_missing_is_told_once_nobody_else_sends_to_what_it_left(
+        #[case] elsewhere: bool,
+        #[case] others: usize,
+        #[case] tells: bool,
+    ) {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut split = split(&["a-1"], &[]);
+        split.missing = ["b".to_owned()].into();
+        split.unresolved = Some(Refusal {
+            condition: RESOLVED_REFS,
+            reason: "ModelDeploymentNotFound",
+            message: String::new(),
+        });
+        split.leftovers[0].elsewhere = elsewhere;
+        let model = Model { name: "a".to_owned(), ..Model::of_iris(json!({"phase": "Stable"})) };
+        let decided = vec![(&model, &model.status); others];
+        let effective = Effective::Settled { since: now };
+        split.status = plan::split_status(&split, &decided, &[], &effective, now);
+        assert_eq!(split.status.backends[1].missing_since.is_some(), tells);
+        assert_eq!(needed_until(&split), tells.then(|| now + SignedDuration::from_secs(1 + 2 + 5)));
     }
 
     #[test]

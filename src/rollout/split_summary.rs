@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
+    leftover,
     observed::{Route, Split},
     shares::Decided,
     summary::resolved,
@@ -128,6 +129,8 @@ fn backends(
 ) -> Vec<BackendStatus> {
     let backends = split.spec.backends.iter();
     let told = |name: &str| split.status.backends.iter().find(|b| b.name == name)?.missing_since.clone();
+    // From then on is counted when nobody can send to what it has left.
+    let new = (!leftover::waits_for_others(split, decided.len())).then(|| now.into());
     backends
         .map(|backend| {
             let name = &backend.model_deployment_ref.name;
@@ -145,7 +148,7 @@ fn backends(
                 name: name.clone(),
                 weight: percent(of_model.values().sum()),
                 revisions: revision_shares(&of_model),
-                missing_since: missing.then(|| told(name).unwrap_or_else(|| now.into())),
+                missing_since: told(name).or_else(|| new.clone()).filter(|_| missing),
             }
         })
         .collect()

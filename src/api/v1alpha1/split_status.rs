@@ -49,7 +49,8 @@ pub struct BackendStatus {
     /// Its revisions' shares of the route.
     #[schemars(length(max = 4))]
     pub revisions: Vec<RevisionShare>,
-    /// Since when its `ModelDeployment` is missing; absent while it is there.
+    /// Since when its `ModelDeployment` is missing; absent while it is there, and as long as the route of another `TrafficSplit`
+    /// sends to what it has left and another backend is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<MicroTime>,
 }
