@@ -331,8 +331,14 @@ pub fn s27_refused_spec_changes_nothing(world: &World<'_>, out: &mut Findings) {
 fn still_refused(world: &World<'_>, key: &Key, split: &Split, revision: u64) -> bool {
     let told = split.status.conditions.iter().filter(|c| c.status == "False");
     let mut reasons = told.filter(|c| matches!(c.type_.as_str(), "Accepted" | "ResolvedRefs"));
-    // One that yields has no say in its models, whatever else is wrong with it.
+    // One that yields has no say in its models, whatever else is wrong with it, also where its status cannot be written.
+    let another = |model: &str| {
+        let model = Key::new("ModelDeployment", &key.namespace, model);
+        world.split_of(&model, revision).is_some_and(|(owner, _)| owner != key)
+    };
+    let mut named = split.spec.backends.iter().map(|b| b.model_deployment_ref.name.as_str());
     !reasons.clone().any(|c| c.reason == "Conflict")
+        && !named.any(another)
         && reasons.any(|c| match c.reason.as_str() {
             "ModelDeploymentNotFound" | "GatewayNotFound" => !exists(world, split, key, revision),
             "NameTaken" => {

@@ -40,6 +40,10 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
             scaled_while_read(),
         ),
         (
+            "after lists that were older than a TrafficSplit, its status was written on versions that had passed",
+            [130, 242, 292].map(listed_late).into(),
+        ),
+        (
             "a reconcile that had waited for another one of its model wrote on the version that this was refused",
             refused_meanwhile(),
         ),
@@ -139,6 +143,18 @@ fn scaled_while_read() -> Vec<Scenario> {
         scenario
     };
     [54, 102, 165].map(of).into()
+}
+
+/// The watches begin anew again and again, with lists of long ago.
+fn listed_late(seed: u64) -> Scenario {
+    let seconds = Duration::from_secs;
+    let mut scenario = rollout(Version::Good);
+    scenario.seed = seed;
+    scenario.script[1].0 = seconds(20);
+    let fault =
+        |id, what, share| Fault { id, what, replica: None, from: seconds(44), until: seconds(80), share };
+    scenario.faults = vec![fault(1, What::Stale(seconds(40)), 1000), fault(2, What::Gone, 300)];
+    scenario
 }
 
 /// What a stalled watch brings at last, one kind after the other: another size is asked for, and the `TrafficSplit` is gone.

@@ -89,7 +89,7 @@ pub struct Table<K> {
     left: BTreeMap<String, BTreeSet<Key>>,
     /// A list on its way, not yet complete.
     filling: Option<BTreeMap<Key, Arc<K>>>,
-    /// What a watch has said is gone, and in which version: an answer or a list that arrives after that may be older.
+    /// What a watch has said is gone, and up to which version: an answer or a list that arrives after that may be older.
     gone: BTreeMap<Key, u64>,
     /// The first list was complete.
     pub synced: bool,
@@ -158,15 +158,14 @@ impl<K: Resource> Table<K> {
                 let known = |old: &Arc<K>| {
                     version(old.meta()) > version(object.meta()) || is_same(old.meta(), object.meta())
                 };
-                if self.objects.get(&key(&object)).is_some_and(known) {
+                if self.is_gone(&object) || self.objects.get(&key(&object)).is_some_and(known) {
                     return vec![];
                 }
                 self.replace(Arc::new(object))
             }
             Event::Delete(_) if on(Mutant::DeletionUnseen) => vec![],
             Event::Delete(object) => {
-                bound(&mut self.gone, GONE);
-                self.gone.insert(key(&object), version(object.meta()));
+                self.note_gone(key(&object), version(object.meta()));
                 let old = self.remove(&key(&object));
                 old.into_iter().chain([Arc::new(object)]).collect()
             }
@@ -176,9 +175,8 @@ impl<K: Resource> Table<K> {
     /// Puts an object in that a write or a live read brought back, unless a watch was faster, which may have said that it is
     /// gone; gives back what changed, as [`Self::take`].
     pub fn put(&mut self, object: K) -> Vec<Arc<K>> {
-        let (key, new) = (key(&object), version(object.meta()));
-        let present = self.objects.get(&key).map(|other| version(other.meta()));
-        let is_old = present.max(self.gone.get(&key).copied()).is_some_and(|known| known >= new);
+        let known = |old: &Arc<K>| version(old.meta()) >= version(object.meta());
+        let is_old = self.is_gone(&object) || self.objects.get(&key(&object)).is_some_and(known);
         if is_old { vec![] } else { self.replace(Arc::new(object)) }
     }
 
@@ -202,7 +200,11 @@ impl<K: Resource> Table<K> {
         let list = self.filling.take().unwrap_or_default();
         let gone: Vec<Key> = self.objects.keys().filter(|k| !list.contains_key(*k)).cloned().collect();
         let mut touched: Vec<Arc<K>> = gone.iter().filter_map(|k| self.remove(k)).collect();
-        for object in list.into_values() {
+        for old in &touched {
+            // A server that lags behind may have listed what was before it was made; the next may list an older version of it.
+            self.note_gone(key(&**old), version(old.meta()).saturating_sub(1));
+        }
+        for object in list.into_values().filter(|object| !self.is_gone(&**object)).collect::<Vec<_>>() {
             // A list may be older than what a live read or an answer to our own write has told since.
             let known = |old: &Arc<K>| {
                 version(old.meta()) > version(object.meta())
@@ -214,6 +216,16 @@ impl<K: Resource> Table<K> {
         }
         self.synced = true;
         touched
+    }
+
+    fn note_gone(&mut self, key: Key, version: u64) {
+        bound(&mut self.gone, GONE);
+        self.gone.insert(key, version);
+    }
+
+    /// Whether this is older than what is known to be gone.
+    fn is_gone(&self, object: &K) -> bool {
+        self.gone.get(&key(object)).is_some_and(|gone| *gone >= version(object.meta()))
     }
 
     /// The object as it was, and as it is.
@@ -405,6 +417,19 @@ mod tests {
         assert_eq!(kept(&table), None);
         assert_eq!(table.put_all(&model, listed("8", &["7"])).len(), 1);
         assert_eq!(kept(&table), Some(7));
+    }
+
+    /// Of servers that lag behind, one lists what was before it was made, the next an older version of it.
+    #[test]
+    fn lists_that_are_old_bring_no_older_version_back() {
+        let mut table = Table::default();
+        table.take(Event::Apply(service("7")));
+        for (list, known) in [(None, None), (Some("6"), None), (Some("7"), Some(7)), (Some("6"), Some(7))] {
+            table.take(Event::Init);
+            list.map(|version| table.take(Event::InitApply(service(version))));
+            table.take(Event::InitDone);
+            assert_eq!(kept(&table), known, "{list:?}");
+        }
     }
 
     fn kept(table: &Table<Service>) -> Option<u64> {

@@ -39,7 +39,7 @@ impl Controller {
         let mut plan = plans(&found);
         let mut read = Instant::now();
         if plan.confirm {
-            found = self.reread(&found).await?;
+            found = self.confirm(&found, plan.urgent).await?;
             plan = plans(&found);
             read = Instant::now();
         }

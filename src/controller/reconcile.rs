@@ -264,7 +264,7 @@ impl Controller {
         }
         if plan.confirm {
             // Before anything is taken away or raised, the unit is read live; what the watches say may be old.
-            let mut live = self.reread(&found).await?;
+            let mut live = self.confirm(&found, plan.urgent).await?;
             if live.split.as_ref().is_some_and(|split| model_keys(split) != models) {
                 // It names other models now: what was read is not the unit any more.
                 return Ok(Done { again: true, next: None });

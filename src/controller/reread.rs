@@ -9,12 +9,14 @@ use kube::{
     core::{NamespaceResourceScope, ObjectList},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::{
     act::pruned,
     cache::{Key, key, model_keys},
     error::Error,
     guard::Guard,
+    lanes::FRESH,
     observe::{Found, find, is_owned},
     queue::Unit,
     reconcile::Controller,
@@ -51,6 +53,20 @@ impl Controller {
             live.route = route.map(Arc::new);
         }
         Ok(live)
+    }
+
+    /// What a plan rests on, read live: once more where that took so long that what was read first may have passed (a request
+    /// was lost, say). Three times at most, a rollback's once: an API server that is always slow holds nothing up.
+    pub async fn confirm(&self, found: &Found, urgent: bool) -> Result<Found, Error> {
+        let mut tries = if urgent { 1 } else { 3 };
+        loop {
+            let begun = Instant::now();
+            let live = self.reread(found).await?;
+            tries -= 1;
+            if tries == 0 || begun.elapsed() <= FRESH {
+                return Ok(live);
+            }
+        }
     }
 
     /// A `TrafficSplit` and what has its route's name.
