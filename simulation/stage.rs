@@ -154,12 +154,7 @@ impl Stage {
             blind: (scenario.answers.iter().map(|fault| between(fault.from, fault.until)))
                 .chain(scenario.stalls.iter().map(|stall| between(stall.from, stall.until)))
                 .collect(),
-            unanswered: (scenario.answers.iter())
-                .filter(|fault| !matches!(fault.what, Wrong::Slow(by) if by < TOTAL))
-                .filter(|fault| !matches!(fault.what, Wrong::Late(_)))
-                .map(|fault| between(fault.from, fault.until))
-                .chain(scenario.stalls.iter().map(|stall| between(stall.from, stall.until)))
-                .collect(),
+            unanswered: unanswered(scenario),
             deaf: scenario.gateway.iter().map(|fault| between(fault.from, fault.until)).collect(),
             absent: absences(scenario, &lives, end),
             crashes: lives.iter().filter(|life| life.crashed).map(|life| life.ended).collect(),
@@ -172,6 +167,21 @@ impl Stage {
             broken: vec![],
         }
     }
+}
+
+/// When Prometheus said nothing that is true. Of several things that are wrong with it at a time the first listed counts:
+/// where that is that it is slow, it answers.
+fn unanswered(scenario: &Scenario) -> Vec<Span> {
+    let tells =
+        |what: &Wrong| matches!(what, Wrong::Late(_)) || matches!(what, Wrong::Slow(by) if *by < TOTAL);
+    let truth = || scenario.answers.iter().filter(|fault| tells(&fault.what));
+    let silent = scenario.answers.iter().filter(|fault| !tells(&fault.what)).map(|fault| {
+        let answers = truth().filter(|other| other.from < fault.until && other.until > fault.from);
+        let until = answers.map(|other| other.from.max(fault.from)).fold(fault.until, Duration::min);
+        Span { from: fault.from, until }
+    });
+    let stalls = scenario.stalls.iter().map(|stall| Span { from: stall.from, until: stall.until });
+    silent.chain(stalls).collect()
 }
 
 /// Whether nothing is expected of a model any more.
