@@ -14,7 +14,10 @@ use seatrial::{
         client::TOTAL,
         provider::{Provider, Settings},
     },
-    world::{api_server::ApiServer, plant::prometheus::wrong::Wrong},
+    world::{
+        api_server::ApiServer,
+        plant::{during, prometheus::wrong::Wrong},
+    },
 };
 use serde_json::Value;
 use tokio::{
@@ -169,19 +172,27 @@ impl Stage {
     }
 }
 
-/// When Prometheus said nothing that is true. Of several things that are wrong with it at a time the first listed counts:
-/// where that is that it is slow, it answers.
+/// When Prometheus said nothing that is true. Of several things that are wrong with it at a time it does one: where that is to
+/// be slow, or a scrape behind, it answers.
 fn unanswered(scenario: &Scenario) -> Vec<Span> {
     let tells =
         |what: &Wrong| matches!(what, Wrong::Late(_)) || matches!(what, Wrong::Slow(by) if *by < TOTAL);
-    let truth = || scenario.answers.iter().filter(|fault| tells(&fault.what));
-    let silent = scenario.answers.iter().filter(|fault| !tells(&fault.what)).map(|fault| {
-        let answers = truth().filter(|other| other.from < fault.until && other.until > fault.from);
-        let until = answers.map(|other| other.from.max(fault.from)).fold(fault.until, Duration::min);
-        Span { from: fault.from, until }
-    });
+    let mut edges: Vec<Duration> =
+        scenario.answers.iter().flat_map(|fault| [fault.from, fault.until]).collect();
+    edges.sort();
+    edges.dedup();
+    let mut silent: Vec<Span> = vec![];
+    for (from, until) in edges.iter().copied().zip(edges.iter().copied().skip(1)) {
+        if during::now(&scenario.answers, from).is_none_or(|fault| tells(&fault.what)) {
+            continue;
+        }
+        match silent.last_mut() {
+            Some(before) if before.until == from => before.until = until,
+            _ => silent.push(Span { from, until }),
+        }
+    }
     let stalls = scenario.stalls.iter().map(|stall| Span { from: stall.from, until: stall.until });
-    silent.chain(stalls).collect()
+    silent.into_iter().chain(stalls).collect()
 }
 
 /// Whether nothing is expected of a model any more.
