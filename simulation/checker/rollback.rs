@@ -153,8 +153,7 @@ pub fn l2d_unobservable(world: &World<'_>, out: &mut Findings) {
             continue;
         }
         let at = turn.change.at;
-        let usual = at + millis(analysis.hold_budget.millis()) + Duration::from_secs(10);
-        let limit = usual + world.hindered(at, usual);
+        let limit = world.unhindered(at, millis(analysis.hold_budget.millis()) + Duration::from_secs(10));
         let later = turn.track.states.iter().filter(|s| s.change.revision > turn.change.revision);
         let over = later.clone().find(|s| s.value.as_ref().is_none_or(|m| !missing(&m.status)));
         let specs = world.splits.values().flat_map(|t| &t.states);
@@ -164,7 +163,7 @@ pub fn l2d_unobservable(world: &World<'_>, out: &mut Findings) {
             continue;
         }
         out.armed();
-        if over.is_none_or(|s| s.change.at > limit + world.hindered(usual, limit)) {
+        if over.is_none_or(|s| s.change.at > limit) {
             out.missed(
                 limit,
                 format!(

@@ -283,11 +283,12 @@ fn leftovers(left: &Left, elsewhere: &BTreeSet<String>) -> Vec<Leftover> {
     let metas = || left.services.iter().map(|s| s.meta()).chain(left.deployments.iter().map(|d| d.meta()));
     let names: BTreeSet<&String> = metas().filter_map(|meta| meta.name.as_ref()).collect();
     let of = |name: &String| {
-        let mut labels = metas().filter(|m| m.name.as_ref() == Some(name)).filter_map(|m| m.labels.as_ref());
-        let version = labels.find_map(|labels| labels.get(VERSION_LABEL));
+        let of_name = || metas().filter(|meta| meta.name.as_ref() == Some(name));
+        let label = |key: &str| of_name().find_map(|meta| meta.labels.as_ref()?.get(key)).cloned();
         Leftover {
             revision: name.clone(),
-            version: version.cloned().unwrap_or_default(),
+            version: label(VERSION_LABEL).unwrap_or_default(),
+            model: label(MODEL_LABEL).unwrap_or_default(),
             runs: left.deployments.iter().any(|d| d.name_any() == *name),
             serves: left.services.iter().any(|s| s.name_any() == *name),
             elsewhere: elsewhere.contains(name),
@@ -433,6 +434,7 @@ mod tests {
         let expected = Leftover {
             revision: name.clone(),
             version: "1".to_owned(),
+            model: "b".to_owned(),
             runs: true,
             serves: true,
             elsewhere: false,

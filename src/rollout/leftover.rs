@@ -18,7 +18,7 @@ use super::{
     sizes,
 };
 use crate::{
-    api::conditions::{self, RESOLVED_REFS},
+    api::conditions::{self, ACCEPTED, RESOLVED_REFS},
     api::v1alpha1::{Backend, TrafficSplitStatus},
     route::{Effective, RouteView, Share},
 };
@@ -30,6 +30,8 @@ pub struct Leftover {
     pub revision: String,
     /// What people call it.
     pub version: String,
+    /// The model that it was of.
+    pub model: String,
     /// It has a Deployment.
     pub runs: bool,
     /// It has a Service: somebody may have deleted that, and a route that names it is refused as a whole.
@@ -79,7 +81,8 @@ pub fn due(
     now: Timestamp,
 ) -> impl Iterator<Item = Timestamp> {
     let forgotten = forgotten(split, &models.iter().collect::<Vec<_>>(), effective, now);
-    end(split, models).into_iter().chain(needed_until(split)).chain(forgotten)
+    let led = split.leftovers.iter().filter_map(|left| led_until(left, split, models));
+    end(split, models).into_iter().chain(needed_until(split)).chain(forgotten).chain(led)
 }
 
 /// When those that have departed are named no more.
@@ -115,6 +118,15 @@ fn needed_until(split: &Split) -> Option<Timestamp> {
     since.checked_add(split.propagation.signed() + sizes::drain(split).signed()).ok()
 }
 
+/// Until when callers in the cluster need what a model has left that is there again: the Service `<name>` of its earlier life
+/// may have led them there until garbage collection took it. That it has gone is told by `Accepted`: as long as somebody has
+/// the name, the model is refused. `None`: it is not told, so that they may be led there still.
+fn led_until(left: &Leftover, split: &Split, models: &[Model]) -> Option<Timestamp> {
+    let model = models.iter().find(|model| model.name == left.model)?;
+    let free = conditions::true_since(&model.status.conditions, ACCEPTED)?;
+    free.checked_add(sizes::drain(split).signed()).ok()
+}
+
 /// Whether what is left is not counted as missing yet: by the route of another `TrafficSplit` somebody is sent to it, whom one
 /// of the models that are there may serve instead. Its proxies have to hear of it when that route goes, too.
 pub fn waits_for_others(split: &Split, models: usize) -> bool {
@@ -144,10 +156,11 @@ pub fn returned(before: &TrafficSplitStatus, after: &TrafficSplitStatus) -> bool
 }
 
 /// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods, and all where there is
-/// no route. A route that sends nobody anywhere cannot be without a name: it goes on to name the last one, which keeps its
+/// no route; nothing that a Service may still lead to. A route that sends nobody anywhere cannot be without a name: it goes on to name the last one, which keeps its
 /// Service, and needs no pods.
 pub fn gone<'a>(
     split: &'a Split,
+    models: &'a [Model],
     end: Option<Timestamp>,
     effective: &'a Effective,
     now: Timestamp,
@@ -160,7 +173,11 @@ pub fn gone<'a>(
         drained && !left.elsewhere && !needed
     };
     let sends_nothing = live.is_some_and(|view| view.shares.is_empty());
-    split.leftovers.iter().flat_map(move |left| {
+    let led = move |left: &Leftover| {
+        let again = models.iter().any(|model| model.name == left.model);
+        again && led_until(left, split, models).is_none_or(|until| now < until)
+    };
+    split.leftovers.iter().filter(move |left| !led(left)).flat_map(move |left| {
         let revision = || left.revision.clone();
         let (free, named) = (free(left), live.is_some_and(|view| view.idle.contains(&left.revision)));
         let pods = left.runs && (ended || (free && (!named || sends_nothing)));
@@ -193,7 +210,7 @@ mod tests {
             observed::{Route, Workload},
             plan,
         },
-        route::Acceptance,
+        route::{self, Acceptance},
     };
 
     fn split(shares: &[&str], idle: &[&str]) -> Split {
@@ -216,6 +233,7 @@ mod tests {
             leftovers: vec![Leftover {
                 revision: "b-1".to_owned(),
                 version: "1".to_owned(),
+                model: "b".to_owned(),
                 runs: true,
                 serves: true,
                 elsewhere: false,
@@ -254,11 +272,11 @@ mod tests {
         let (pods, service) =
             (Write::DeleteDeployment { revision: revision() }, Write::DeleteService { revision: revision() });
         let all = if deletes { vec![pods.clone(), service] } else { vec![] };
-        assert_eq!(gone(&split, None, &effective, now).collect::<Vec<_>>(), all);
+        assert_eq!(gone(&split, &[], None, &effective, now).collect::<Vec<_>>(), all);
 
         // With nobody to take its traffic over, its pods do not wait for ever; its name does.
         let ended = if deletes { all } else { vec![pods] };
-        assert_eq!(gone(&split, Some(now), &effective, now).collect::<Vec<_>>(), ended);
+        assert_eq!(gone(&split, &[], Some(now), &effective, now).collect::<Vec<_>>(), ended);
     }
 
     /// The first weights of its route never came: it yields to an older one, say. Nobody is sent to it, but a route names somebody.
@@ -271,7 +289,7 @@ mod tests {
     ) {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let split = split(&[], &["b-1"]);
-        assert_eq!(gone(&split, None, &effective(now, settled_for), now).collect::<Vec<_>>(), writes);
+        assert_eq!(gone(&split, &[], None, &effective(now, settled_for), now).collect::<Vec<_>>(), writes);
     }
 
     #[test]
@@ -283,7 +301,7 @@ mod tests {
         assert_eq!(idle(&split, &refused, now).count(), 0);
         split.route = Route::Absent;
         let pods = Write::DeleteDeployment { revision: "b-1".to_owned() };
-        assert_eq!(gone(&split, Some(now), &refused, now).collect::<Vec<_>>(), [pods]);
+        assert_eq!(gone(&split, &[], Some(now), &refused, now).collect::<Vec<_>>(), [pods]);
     }
 
     #[test]
@@ -291,9 +309,9 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut split = split(&["a-1"], &[]);
         let effective = Effective::Settled { since: now - SignedDuration::from_secs(9) };
-        assert_eq!(gone(&split, None, &effective, now).count(), 2);
+        assert_eq!(gone(&split, &[], None, &effective, now).count(), 2);
         split.leftovers[0].elsewhere = true;
-        assert_eq!(gone(&split, None, &effective, now).count(), 0);
+        assert_eq!(gone(&split, &[], None, &effective, now).count(), 0);
     }
 
     #[test]
@@ -302,19 +320,18 @@ mod tests {
         let mut split = split(&["b-1"], &[]);
         split.route = Route::Absent;
         let effective = Effective::Unaccepted { message: "there is no route yet".to_owned() };
-        let all = |end| gone(&split, end, &effective, now).count();
+        let all = |end| gone(&split, &[], end, &effective, now).count();
         assert_eq!((all(None), all(Some(now + SignedDuration::from_secs(1))), all(Some(now))), (0, 0, 2));
         assert_eq!(end(&split, &[]), None, "nobody has been told yet that it is gone");
-        let gone = State::no("NothingReady", "no backend is ready yet");
-        conditions::set(&mut split.status.conditions, READY, Some(gone.clone()), 1, now);
+        let refused = State::no("NotAccepted", "Gateway infra/public refuses the route");
         let before = now - SignedDuration::from_secs(60);
-        conditions::set(&mut split.status.conditions, PROGRAMMED, Some(gone), 1, before);
+        for kind in [PROGRAMMED, READY] {
+            conditions::set(&mut split.status.conditions, kind, Some(refused.clone()), 1, before);
+        }
+        assert_eq!(end(&split, &[]), None, "a gateway that refuses a route may go on with what it has");
+        split.status.route = route::remember(None, None, now);
         let forgotten = split.propagation.signed();
-        assert_eq!(
-            end(&split, &[]),
-            Some(now + forgotten + SignedDuration::from_secs(6)),
-            "a weight that was on its way then says nothing about the route"
-        );
+        assert_eq!(end(&split, &[]), Some(now + forgotten + SignedDuration::from_secs(5)));
 
         split.leftovers[0].elsewhere = true;
         assert_eq!(end(&split, &[]), None, "the route of another one sent to them until its model went");
@@ -333,8 +350,32 @@ mod tests {
         );
         split.leftovers[0].elsewhere = true;
         let pods = Write::DeleteDeployment { revision: "b-1".to_owned() };
-        let gone: Vec<_> = super::gone(&split, Some(now), &effective, now).collect();
+        let gone: Vec<_> = super::gone(&split, &[], Some(now), &effective, now).collect();
         assert_eq!(gone, [pods], "that route goes on to name the Service");
+    }
+
+    /// The Service `<name>` of its model's earlier life led callers in the cluster to it until garbage collection took that.
+    #[rstest]
+    #[case::its_name_is_taken_still(Some(false), 60, 0)]
+    #[case::nobody_has_looked_yet(None, 60, 0)]
+    #[case::requests_may_still_run(Some(true), 5, 0)]
+    #[case::all_of_them_are_done(Some(true), 6, 2)]
+    fn what_a_model_left_that_is_there_again_goes_after_its_service(
+        #[case] accepted: Option<bool>,
+        #[case] seconds: i64,
+        #[case] goes: usize,
+    ) {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let status = json!({"observedGeneration": 1, "phase": "Pending", "message": ""});
+        let mut model = Model { name: "b".to_owned(), ..Model::of_iris(status) };
+        let told = accepted.map(|status| State { status, reason: "NameTaken", message: String::new() });
+        let at = now - SignedDuration::from_secs(seconds);
+        conditions::set(&mut model.status.conditions, ACCEPTED, told, 1, at);
+        let (models, settled) = ([model], effective(now, 60));
+        let split = split(&["a-1"], &[]);
+        assert_eq!(gone(&split, &models, None, &settled, now).count(), goes);
+        let end = at + SignedDuration::from_secs(6);
+        assert_eq!(due(&split, &models, &settled, now).any(|due| due == end), accepted == Some(true));
     }
 
     #[test]
@@ -342,10 +383,7 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut split = split(&[], &[]);
         split.route = Route::Absent;
-        let none = State::no("NothingReady", "no backend is ready yet");
-        for kind in [PROGRAMMED, READY] {
-            conditions::set(&mut split.status.conditions, kind, Some(none.clone()), 1, now);
-        }
+        split.status.route = route::remember(None, None, now);
         let first: RevisionStatus = serde_json::from_value(json!({
             "name": "a-1", "version": "1", "used": "Draining", "replicas": 1, "readyReplicas": 0,
             "since": "2026-01-01T00:00:10.000000Z",

@@ -262,12 +262,9 @@ fn writes(
     }
     writes.extend(then);
     writes.extend(falling);
-    writes.extend(
-        observed
-            .split
-            .iter()
-            .flat_map(|split| leftover::gone(split, leftover::end(split, &observed.models), effective, now)),
-    );
+    writes.extend(observed.split.iter().flat_map(|split| {
+        leftover::gone(split, &observed.models, leftover::end(split, &observed.models), effective, now)
+    }));
     writes
 }
 
@@ -310,9 +307,7 @@ pub(super) fn split_status(
     now: Timestamp,
 ) -> TrafficSplitStatus {
     let mut status = split.status.clone();
-    if let Some(view) = split.route.live() {
-        status.route = route::remember(view, split.status.route.as_ref(), now);
-    }
+    status.route = route::remember(split.route.live(), split.status.route.as_ref(), now);
     split_summary::split(split, decided, route, effective, &mut status, now);
     status
 }

@@ -9,7 +9,6 @@ use super::{
     phase, steps,
 };
 use crate::{
-    api::conditions::{self, PROGRAMMED, READY},
     api::v1alpha1::{Duration, ModelDeploymentStatus, Percent, Phase, RevisionStatus, RevisionUse},
     mutant::{Mutant, on},
     route::Effective,
@@ -234,10 +233,9 @@ pub fn is_drained(
 /// the status tells, and the last proxy has forgotten it.
 #[must_use]
 pub fn unrouted_since(split: &Split) -> Option<Timestamp> {
-    // A weight that was on its way when it went was not Programmed for longer; what served was Ready.
-    let since = |kind| conditions::false_since(&split.status.conditions, kind);
-    let gone = since(PROGRAMMED)?.max(since(READY)?);
-    gone.checked_add(split.propagation.signed()).ok().filter(|_| split.route.live().is_none())
+    // Not since when it is not Ready or Programmed: a gateway that refuses it may go on with what it has.
+    let gone = split.status.route.as_ref().filter(|route| route.generation == 0)?;
+    gone.since.0.checked_add(split.propagation.signed()).ok().filter(|_| split.route.live().is_none())
 }
 
 /// How long requests may still run at a revision that lost its weight: the route's own limit, else 30 s.

@@ -40,7 +40,7 @@ pub fn plan(observed: &Observed, conflict: Refusal, now: Timestamp) -> Plan {
     let follows = follow(split, models, &effective, now);
     plan.urgent = follows.takes_out;
     plan.writes.extend(follows.route.map(Write::Route));
-    plan.writes.extend(leftover::gone(split, end, &effective, now));
+    plan.writes.extend(leftover::gone(split, models, end, &effective, now));
     let deletes = |write: &Write| !matches!(write, Write::Route(_));
     plan.confirm = (follows.raises && !plan.urgent) || plan.writes.iter().any(deletes);
     plan.keeps_parents = true;
@@ -55,7 +55,7 @@ pub fn plan(observed: &Observed, conflict: Refusal, now: Timestamp) -> Plan {
     plan.writes.insert(if first { 0 } else { plan.writes.len() }, Write::SplitStatus);
     plan.split = Some(status);
 
-    let mut due: Vec<Timestamp> = end.into_iter().collect();
+    let mut due: Vec<Timestamp> = leftover::due(split, models, &effective, now).collect();
     match &effective {
         Effective::Waiting { until } => due.push(*until),
         Effective::Settled { .. } if follows.at_rest && split.leftovers.is_empty() => {}
@@ -311,6 +311,7 @@ mod tests {
         let left = |revision: &str| Leftover {
             revision: revision.to_owned(),
             version: "1".to_owned(),
+            model: "b".to_owned(),
             runs: true,
             serves: true,
             elsewhere: false,
@@ -333,6 +334,7 @@ mod tests {
         split.leftovers = vec![Leftover {
             revision: "b-1".to_owned(),
             version: "1".to_owned(),
+            model: "b".to_owned(),
             runs: true,
             serves: true,
             elsewhere: false,

@@ -72,10 +72,22 @@ pub fn effective(
 }
 
 /// What `TrafficSplit.status.route` should hold: the memory while it is of the live route or the route is not accepted
-/// (what was accepted last may still be applied), else a new one that begins now.
+/// (what was accepted last may still be applied), else a new one that begins now. Where there is no route, that is
+/// remembered, by the generation that none has.
 #[must_use]
-pub fn remember(view: &RouteView, memory: Option<&RouteStatus>, now: Timestamp) -> Option<RouteStatus> {
-    let kept = memory.filter(|memory| view.acceptance != Acceptance::Accepted || recalls(memory, view, now));
+pub fn remember(
+    view: Option<&RouteView>,
+    memory: Option<&RouteStatus>,
+    now: Timestamp,
+) -> Option<RouteStatus> {
+    let Some(view) = view else {
+        let known = memory.filter(|memory| memory.generation == 0 && memory.since.0 <= now).cloned();
+        let (uid, shares) = (String::new(), vec![]);
+        return known.or(Some(RouteStatus { uid, generation: 0, shares, since: MicroTime(now) }));
+    };
+    let kept = memory
+        .filter(|memory| memory.generation > 0)
+        .filter(|memory| view.acceptance != Acceptance::Accepted || recalls(memory, view, now));
     if kept.is_some() || view.acceptance != Acceptance::Accepted {
         return kept.cloned();
     }

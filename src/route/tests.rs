@@ -237,11 +237,11 @@ const TEN: Duration = Duration::from_secs(10);
 fn weights_are_effective_an_allowance_after_they_were_seen_accepted() {
     let view = accepted();
     assert_eq!(effective(&view, None, TEN, at(100)), Effective::Waiting { until: at(110) });
-    let memory = remember(&view, None, at(100));
+    let memory = remember(Some(&view), None, at(100));
     assert_eq!(memory.as_ref().unwrap().shares[0].weight.to_string(), "95%");
     assert_eq!(effective(&view, memory.as_ref(), TEN, at(109)), Effective::Waiting { until: at(110) });
     assert_eq!(effective(&view, memory.as_ref(), TEN, at(110)), Effective::Settled { since: at(110) });
-    assert_eq!(remember(&view, memory.as_ref(), at(110)), memory);
+    assert_eq!(remember(Some(&view), memory.as_ref(), at(110)), memory);
 }
 
 #[test]
@@ -258,28 +258,42 @@ fn without_an_allowance_acceptance_is_enough() {
 #[case::another_weight(|view: &mut RouteView| { view.shares.insert("iris-bbbbbbbb".to_owned(), 501); })]
 #[case::a_revision_gone(|view: &mut RouteView| { view.shares.remove("iris-bbbbbbbb"); })]
 fn a_route_that_is_not_the_remembered_one_waits_anew(#[case] change: fn(&mut RouteView)) {
-    let memory = remember(&accepted(), None, at(100));
+    let memory = remember(Some(&accepted()), None, at(100));
     let mut view = accepted();
     change(&mut view);
     assert_eq!(effective(&view, memory.as_ref(), TEN, at(500)), Effective::Waiting { until: at(510) });
-    assert_eq!(remember(&view, memory.as_ref(), at(500)).unwrap().since.0, at(500));
+    assert_eq!(remember(Some(&view), memory.as_ref(), at(500)).unwrap().since.0, at(500));
 }
 
 #[test]
 fn a_clock_that_was_set_back_does_not_stop_the_route() {
-    let memory = remember(&accepted(), None, at(9_000));
+    let memory = remember(Some(&accepted()), None, at(9_000));
     assert_eq!(effective(&accepted(), memory.as_ref(), TEN, at(100)), Effective::Waiting { until: at(110) });
-    assert_eq!(remember(&accepted(), memory.as_ref(), at(100)).unwrap().since.0, at(100));
+    assert_eq!(remember(Some(&accepted()), memory.as_ref(), at(100)).unwrap().since.0, at(100));
+}
+
+#[test]
+fn that_there_is_no_route_is_remembered_until_there_is_one() {
+    let memory = remember(Some(&accepted()), None, at(100));
+    let gone = remember(None, memory.as_ref(), at(200));
+    assert_eq!(gone.as_ref().map(|gone| (gone.generation, gone.since.0)), Some((0, at(200))));
+    assert_eq!(remember(None, gone.as_ref(), at(300)), gone);
+    assert_eq!(remember(None, gone.as_ref(), at(50)).unwrap().since.0, at(50), "the clock was set back");
+    // Some proxy may have one already that not every parent accepts: should it go, that is not since when there is none.
+    let mut view = accepted();
+    view.acceptance = pending("Gateway infra/a");
+    assert_eq!(remember(Some(&view), gone.as_ref(), at(300)), None);
+    assert_eq!(remember(Some(&accepted()), gone.as_ref(), at(300)).unwrap().generation, 3);
 }
 
 #[test]
 fn an_unaccepted_route_keeps_the_memory_of_what_may_still_be_applied() {
-    let memory = remember(&accepted(), None, at(100));
+    let memory = remember(Some(&accepted()), None, at(100));
     let mut view = accepted();
     view.acceptance = pending("Gateway infra/a");
     view.generation = 4;
-    assert_eq!(remember(&view, memory.as_ref(), at(500)), memory);
-    assert_eq!(remember(&view, None, at(500)), None);
+    assert_eq!(remember(Some(&view), memory.as_ref(), at(500)), memory);
+    assert_eq!(remember(Some(&view), None, at(500)), None);
     let message = "Gateway infra/a has not accepted generation 4 of the route yet".to_owned();
     assert_eq!(effective(&view, memory.as_ref(), TEN, at(500)), Effective::Unaccepted { message });
     view.acceptance = refused("Gateway infra/a", "NoMatchingParent");
@@ -291,14 +305,14 @@ proptest! {
     /// Whatever happens in between, weights are never called effective before an allowance has passed since the first
     /// sight of their acceptance.
     #[test]
-    fn nothing_is_effective_early(steps in proptest::collection::vec((0..3_i64, 0..3_i32, any::<bool>(), 0..15_i64), 1..40)) {
+    fn nothing_is_effective_early(steps in proptest::collection::vec((1..4_i64, 0..3_i32, any::<bool>(), 0..15_i64), 1..40)) {
         let (mut memory, mut now, mut seen): (_, _, Option<(i64, i32, i64)>) = (None, 1000, None);
         for (generation, weight, accepted, pause) in steps {
             now += pause;
             let acceptance = if accepted { Acceptance::Accepted } else { pending("p") };
             let view = RouteView { uid: String::new(), generation, shares: [("r".to_owned(), weight)].into(), idle: [].into(), acceptance };
             let verdict = effective(&view, memory.as_ref(), TEN, at(now));
-            memory = remember(&view, memory.as_ref(), at(now));
+            memory = remember(Some(&view), memory.as_ref(), at(now));
             if accepted {
                 if seen.is_none_or(|(g, w, _)| (g, w) != (generation, weight)) {
                     seen = Some((generation, weight, now));

@@ -28,7 +28,7 @@ pub struct TrafficSplitStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub backends: Vec<BackendStatus>,
-    /// The route as the data plane last took it over.
+    /// The route as the data plane last took it over; generation 0: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteStatus>,
     /// `Accepted`, `ResolvedRefs`, `Programmed`, `Ready`, and kstatus's `Reconciling` and `Stalled`.
@@ -75,11 +75,12 @@ pub struct RouteStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// Generation of the route that every parent has accepted.
+    /// Generation of the route that every parent has accepted; 0: there is no route.
     pub generation: i64,
     /// What that generation says.
     #[schemars(length(max = 16))]
     pub shares: Vec<RevisionShare>,
-    /// When all parents were first seen to have accepted it; the propagation allowance counts from here.
+    /// When all parents were first seen to have accepted it, or when it was first seen that there is none; the propagation
+    /// allowance counts from here.
     pub since: MicroTime,
 }
