@@ -156,8 +156,8 @@ pub fn returned(before: &TrafficSplitStatus, after: &TrafficSplitStatus) -> bool
 }
 
 /// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods, and all where there is
-/// no route; nothing that a Service may still lead to. A route that sends nobody anywhere cannot be without a name: it goes on to name the last one, which keeps its
-/// Service, and needs no pods.
+/// no route; nothing that a Service may still lead to. A route that sends nobody anywhere cannot be without a name: it goes
+/// on to name the last one, which keeps its Service, and needs no pods.
 pub fn gone<'a>(
     split: &'a Split,
     models: &'a [Model],
