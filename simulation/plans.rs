@@ -1,10 +1,10 @@
 //! Systematic plans: rollouts are recorded without faults, then run again with a crash at every write (before it is sent,
 //! after it is applied, after it is answered), with two, and with every watch event late, unobserved or followed by a list
-//! from the past. Then specs go through generated changes and must end where they would have begun.
-//!
-//! Beside the invariants, each run must end where the recorded one ended.
+//! from the past, and must end where the recorded one ended. Then specs go through generated changes and must end where they
+//! would have begun; and models are deleted while others send to them.
 
 pub mod bases;
+pub mod leftovers;
 mod transitions;
 
 use std::{
@@ -34,6 +34,8 @@ const AWAY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(25)
 const MOMENTS: [Moment; 3] = [Moment::BeforeSend, Moment::AfterApply, Moment::AfterAnswer];
 /// Which part of the budget is for spec changes.
 const TRANSITIONS: u64 = 12;
+/// Which part is for what deleted models leave.
+const LEFTOVERS: u64 = 4;
 
 /// A recorded rollout and one way to disturb it.
 struct Plan {
@@ -80,7 +82,18 @@ pub fn run(budget: u64) -> Report {
     });
     println!("spec changes: {}", budget / TRANSITIONS);
     transitions::run(budget / TRANSITIONS, &report);
+    println!("what deleted models leave: {}", budget / LEFTOVERS);
+    leftovers(budget / LEFTOVERS, &report);
     report.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first so many of [`leftovers::scenario`].
+fn leftovers(count: u64, report: &Mutex<Report>) {
+    beside(1..count + 1, |seed| {
+        let outcome = seed::verdict(&leftovers::scenario(seed));
+        note(report, &format!("SEED={seed} make sim-leftovers"), &outcome);
+        true
+    });
 }
 
 /// Counts a run, and says what failed in it.

@@ -167,6 +167,8 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
             let latest = carried.and_then(|c| c.last_carried(change.at));
             // One that no proxy sent to when its model went (a candidate that was starting) was needed until then at most.
             let last = if replaced { latest } else { latest.min(went) };
+            // Callers in the cluster were led there until garbage collection took that Service.
+            let last = last.max(last_selected(world, &model, &key.name, change.at));
             let quiet = last.is_none_or(|last| change.at >= last + split.drain());
             out.expect(quiet, change, || {
                 let last = last.unwrap_or_default().as_secs_f64();

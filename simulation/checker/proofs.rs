@@ -683,9 +683,12 @@ fn a_request_that_fails_at_a_revision_without_pods_is_seen() {
 
 #[test]
 fn pods_of_a_deleted_model_that_end_too_soon_are_seen() {
-    for (seconds, too_soon) in [(1, true), (100, false)] {
+    // Callers of its Service are led there until garbage collection takes that.
+    for (collected, seconds, too_soon) in [(0, 1, true), (0, 100, false), (100, 1, true)] {
         let mut story = served();
         story.remove("user", &model());
+        story.wait(collected);
+        story.remove("garbage-collector", &key("Service", "iris"));
         story.wait(seconds);
         story.remove(LEADER, &deployment(A));
         if too_soon {

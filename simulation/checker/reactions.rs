@@ -163,7 +163,8 @@ pub fn l7_deletion_completes(world: &World<'_>, out: &mut Findings) {
                 let Some(route) = route.when(limit) else { continue };
                 let (mine, others): (Vec<&String>, Vec<&String>) =
                     route.shares.keys().partition(|name| is_of(name, &key.name));
-                if !mine.is_empty() && !others.is_empty() {
+                if !mine.is_empty() && others.iter().any(|name| is_there(world, &key.namespace, name, limit))
+                {
                     out.missed(
                         limit,
                         format!("{} is gone, but route {} still sends to {mine:?}", key.name, name.name),
@@ -172,6 +173,13 @@ pub fn l7_deletion_completes(world: &World<'_>, out: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether a revision's model exists at that moment: nobody else may take another's traffic over.
+fn is_there(world: &World<'_>, namespace: &str, revision: &str, at: Duration) -> bool {
+    let mut models =
+        world.models.iter().filter(|(key, _)| key.namespace == namespace && is_of(revision, &key.name));
+    models.any(|(_, track)| track.when(at).is_some())
 }
 
 /// L11. A weight that somebody else changed is repaired within five seconds, as long as every revision of the model is ready

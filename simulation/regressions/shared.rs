@@ -13,7 +13,7 @@ use crate::{
     draw::revision_of,
     faults::{Fault, What},
     objects::{Model, NAMESPACE, Split},
-    plans::bases::rollout,
+    plans::{bases::rollout, leftovers},
     scenario::{Scenario, Version, model_key, split_key},
 };
 
@@ -53,6 +53,14 @@ pub fn all() -> Vec<(&'static str, Vec<Scenario>)> {
         (
             "pods of a deleted model stayed for ever where the route of a TrafficSplit that yields had never sent to anybody",
             (2..14).map(yields_before_any_traffic).collect(),
+        ),
+        (
+            "pods that a deleted model had left ended under requests of a Service, of another route, or of its next life",
+            [1108, 2136, 3285].map(leftovers::scenario).to_vec(),
+        ),
+        (
+            "a yielding route went on to send to pods that had gone, or kept some for ever",
+            [873, 1676, 2886, 3340, 7440, 8495, 8713, 8832].map(leftovers::scenario).to_vec(),
         ),
         (
             "a replica that was cut off while a model was made took it for deleted, and ended its pods",

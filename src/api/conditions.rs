@@ -88,17 +88,7 @@ pub fn get<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition>
 /// Since when condition `kind` is False, at the latest: conditions are stored to the second, rounded down. `None`: it is not.
 #[must_use]
 pub fn false_since(conditions: &[Condition], kind: &str) -> Option<Timestamp> {
-    since(conditions, kind, "False")
-}
-
-/// Since when condition `kind` is True, at the latest, as [`false_since`].
-#[must_use]
-pub fn true_since(conditions: &[Condition], kind: &str) -> Option<Timestamp> {
-    since(conditions, kind, "True")
-}
-
-fn since(conditions: &[Condition], kind: &str, status: &str) -> Option<Timestamp> {
-    let told = get(conditions, kind).filter(|c| c.status == status)?;
+    let told = get(conditions, kind).filter(|c| c.status == "False")?;
     told.last_transition_time.0.checked_add(SignedDuration::from_secs(1)).ok()
 }
 

@@ -325,7 +325,7 @@ mod tests {
                 missing_gateways: vec![],
                 missing_services: std::collections::BTreeSet::new(),
                 left: Left::default(),
-                elsewhere: std::collections::BTreeSet::new(),
+                elsewhere: std::collections::BTreeMap::new(),
                 yielding: None,
                 unfit: None,
             };

@@ -27,7 +27,7 @@ use crate::{
     revision::{Identity, MODEL_LABEL, REVISION_LABEL, Refusal, VERSION_LABEL},
     rollout::{
         evidence::Judgement,
-        leftover::Leftover,
+        leftover::{Leads, Leftover},
         observed::{Latest, Model, Observed, Route, Split, StableService, Workload},
         requests,
     },
@@ -52,8 +52,8 @@ pub struct Found {
     pub missing_services: BTreeSet<String>,
     /// What deleted models have left.
     pub left: Left,
-    /// Revisions of the models that other routes send to.
-    pub elsewhere: BTreeSet<String>,
+    /// Revisions of the models that other routes name, and whether those send anybody anywhere.
+    pub elsewhere: BTreeMap<String, bool>,
     /// For a model that no `TrafficSplit` has: one that yields, whose route names it nevertheless.
     pub yielding: Option<OwnerReference>,
     /// Why the API server would not take the route that the spec asks for.
@@ -67,6 +67,8 @@ pub struct Left {
     pub deployments: Vec<Arc<Deployment>>,
     /// Their Services.
     pub services: Vec<Arc<Service>>,
+    /// Those of them that the Service of their model's name selects.
+    pub selected: BTreeSet<String>,
 }
 
 impl Left {
@@ -109,7 +111,7 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         missing_gateways: vec![],
         missing_services: BTreeSet::new(),
         left: Left::default(),
-        elsewhere: BTreeSet::new(),
+        elsewhere: BTreeMap::new(),
         yielding: None,
         unfit: split.and_then(|split| known.refused_route(split)).map(|(refusal, _)| refusal),
     };
@@ -127,7 +129,10 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
         found.left = Left {
             deployments: left(&cache.deployments, &split_uid, models, &found.models),
             services: left(&cache.services, &split_uid, models, &found.models),
+            selected: BTreeSet::new(),
         };
+        found.left.selected =
+            (found.left.deployments.iter().filter(|d| is_selected(cache, d))).map(|d| d.name_any()).collect();
         let namespace = split.namespace().unwrap_or_default();
         found.route = cache.routes.get(&(namespace.clone(), split.name_any()));
         for parent in &split.spec.route.http_route.parent_refs {
@@ -144,7 +149,7 @@ pub fn find(cache: &Cache, known: &Known, split: Option<&Arc<TrafficSplit>>, mod
     if split.is_none() {
         found.yielding = models.iter().find_map(|model| yielding(cache, model));
     }
-    found.elsewhere = sent_to_elsewhere(cache, &found, split.map(|split| split.name_any()).as_deref());
+    found.elsewhere = named_elsewhere(cache, &found, split.map(|split| split.name_any()).as_deref());
     found
 }
 
@@ -161,7 +166,7 @@ fn yielding(cache: &Cache, model: &Key) -> Option<OwnerReference> {
 /// Revisions of the unit's models that a route other than its own names: of a `TrafficSplit` that yields, or that had the
 /// model before. Also without a weight: some of its proxies may have the one before, and it names nothing for longer than
 /// that.
-fn sent_to_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeSet<String> {
+fn named_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeMap<String, bool> {
     let of_models = found.models.iter().flat_map(|model| &model.deployments);
     let running: BTreeMap<Key, Option<&String>> =
         of_models.chain(&found.left.deployments).map(|d| (key(&**d), d.labels().get(MODEL_LABEL))).collect();
@@ -170,12 +175,17 @@ fn sent_to_elsewhere(cache: &Cache, found: &Found, own: Option<&str>) -> BTreeSe
         .collect();
     let routes = models.iter().flat_map(|model| cache.routes.of_model(model));
     let others = routes.filter(|route| own != route.metadata.name.as_deref());
-    let sent = others.flat_map(|route| {
+    let mut named: BTreeMap<String, bool> = BTreeMap::new();
+    for route in others {
         let view = route::observe(&route);
-        let namespace = route.namespace().unwrap_or_default();
-        view.shares.into_keys().chain(view.idle).map(move |name| (namespace.clone(), name))
-    });
-    sent.filter(|key| running.contains_key(key)).map(|(_, name)| name).collect()
+        let (sends, namespace) = (!view.shares.is_empty(), route.namespace().unwrap_or_default());
+        for name in view.shares.into_keys().chain(view.idle) {
+            if running.contains_key(&(namespace.clone(), name.clone())) {
+                *named.entry(name).or_default() |= sends;
+            }
+        }
+    }
+    named
 }
 
 fn find_model((cache, known): (&Cache, &Known), key: &Key, object: Arc<ModelDeployment>) -> FoundModel {
@@ -224,6 +234,19 @@ fn left<K: Resource<DynamicType = ()>>(
     };
     let all = table.left_to(split).into_iter().chain(of_named).filter(|o| !goes_on(o));
     all.map(|o| (key(&*o), o)).collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+/// Whether the Service of its model's name selects a Deployment's pods.
+fn is_selected(cache: &Cache, deployment: &Deployment) -> bool {
+    let model = deployment.labels().get(MODEL_LABEL).cloned().unwrap_or_default();
+    let service = cache.services.get(&(deployment.namespace().unwrap_or_default(), model));
+    service.is_some_and(|service| selected(&service) == deployment.name_any())
+}
+
+/// The revision that a Service sends to.
+fn selected(service: &Service) -> String {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    selector.and_then(|selector| selector.get(REVISION_LABEL)).cloned().unwrap_or_default()
 }
 
 /// Whether a revision of that name is one of the model's, or the one that its spec asks for.
@@ -279,7 +302,7 @@ fn interpret_split(split: &TrafficSplit, found: &Found, providers: &BTreeMap<Str
     }
 }
 
-fn leftovers(left: &Left, elsewhere: &BTreeSet<String>) -> Vec<Leftover> {
+fn leftovers(left: &Left, elsewhere: &BTreeMap<String, bool>) -> Vec<Leftover> {
     let metas = || left.services.iter().map(|s| s.meta()).chain(left.deployments.iter().map(|d| d.meta()));
     let names: BTreeSet<&String> = metas().filter_map(|meta| meta.name.as_ref()).collect();
     let of = |name: &String| {
@@ -288,16 +311,20 @@ fn leftovers(left: &Left, elsewhere: &BTreeSet<String>) -> Vec<Leftover> {
         Leftover {
             revision: name.clone(),
             version: label(VERSION_LABEL).unwrap_or_default(),
-            model: label(MODEL_LABEL).unwrap_or_default(),
             runs: left.deployments.iter().any(|d| d.name_any() == *name),
             serves: left.services.iter().any(|s| s.name_any() == *name),
-            elsewhere: elsewhere.contains(name),
+            led_by: match (left.selected.contains(name), elsewhere.get(name)) {
+                (true, _) => Some(Leads::Service),
+                (false, Some(true)) => Some(Leads::Route),
+                (false, Some(false)) => Some(Leads::Name),
+                (false, None) => None,
+            },
         }
     };
     names.into_iter().map(of).collect()
 }
 
-fn interpret_model(found: &FoundModel, known: &Known, elsewhere: &BTreeSet<String>) -> Model {
+fn interpret_model(found: &FoundModel, known: &Known, elsewhere: &BTreeMap<String, bool>) -> Model {
     let object = &found.object;
     let name = object.name_any();
     let status = object.status.clone().unwrap_or_default();
@@ -305,7 +332,7 @@ fn interpret_model(found: &FoundModel, known: &Known, elsewhere: &BTreeSet<Strin
         generation: object.metadata.generation.unwrap_or(0),
         latest: latest(known, found),
         workloads: workloads(found),
-        elsewhere: elsewhere.clone(),
+        elsewhere: elsewhere.keys().cloned().collect(),
         service: service(&name, found),
         requests: requests::pending(object.annotations(), &status),
         spec: object.spec.clone(),
@@ -326,11 +353,13 @@ fn latest(known: &Known, found: &FoundModel) -> Result<Latest, Refusal> {
     found.unfit.clone().map_or(Ok(latest), Err)
 }
 
-/// Of every revision that is stored or runs: somebody may have deleted the snapshot of one that serves.
+/// Of every revision that is stored or runs: somebody may have deleted the snapshot of one that serves. What an earlier model
+/// has left of the latest one counts as it is: it may still be sent to.
 fn workloads(found: &FoundModel) -> BTreeMap<String, Workload> {
     let stored = found.revisions.iter().map(|r| r.name_any());
     let uid = found.object.uid().unwrap_or_default();
-    let running = found.deployments.iter().filter(|d| is_owned(d.meta(), &uid)).map(|d| d.name_any());
+    let runs = |d: &&Arc<Deployment>| is_owned(d.meta(), &uid) || d.name_any() == found.identity.name;
+    let running = found.deployments.iter().filter(runs).map(|d| d.name_any());
     let names: BTreeSet<String> = stored.chain(running).collect();
     names.into_iter().map(|name| (name.clone(), workload(found, &name))).collect()
 }
@@ -355,8 +384,7 @@ fn workload(found: &FoundModel, name: &str) -> Workload {
 
 fn service(name: &str, found: &FoundModel) -> StableService {
     if let Some(live) = found.services.iter().find(|s| s.name_any() == name) {
-        let selector = live.spec.as_ref().and_then(|s| s.selector.as_ref());
-        return StableService::On(selector.and_then(|s| s.get(REVISION_LABEL)).cloned().unwrap_or_default());
+        return StableService::On(selected(live));
     }
     if found.name_taken { StableService::Taken } else { StableService::Absent }
 }
@@ -434,10 +462,9 @@ mod tests {
         let expected = Leftover {
             revision: name.clone(),
             version: "1".to_owned(),
-            model: "b".to_owned(),
             runs: true,
             serves: true,
-            elsewhere: false,
+            led_by: None,
         };
         let expected: Vec<_> = is_left.then_some(expected).into_iter().collect();
         assert_eq!(leftovers(&found.left, &found.elsewhere), expected);
@@ -446,6 +473,35 @@ mod tests {
                 && m.services.iter().any(|s| s.name_any() == name)
         });
         assert_eq!(of_model, is_the_models);
+        let counts = found.models.first().is_some_and(|model| workloads(model).contains_key(&name));
+        let is_latest = lives.is_some_and(|(_, image)| image == "1");
+        assert_eq!(counts, is_the_models && is_latest, "at the size that it has");
+    }
+
+    #[rstest]
+    #[case::by_the_service_of_its_model("b", true, None, Some(Leads::Service))]
+    #[case::by_another_route("b", false, Some(true), Some(Leads::Route))]
+    #[case::by_a_route_that_sends_nothing("b", false, Some(false), Some(Leads::Name))]
+    #[case::by_both("b", true, Some(true), Some(Leads::Service))]
+    #[case::by_nothing("b", false, None, None)]
+    #[case::that_service_is_of_another_model("c", true, None, None)]
+    fn what_else_leads_to_what_is_left_is_seen(
+        #[case] service: &str,
+        #[case] selects: bool,
+        #[case] elsewhere: Option<bool>,
+        #[case] led_by: Option<Leads>,
+    ) {
+        let mut cache = Cache::default();
+        let left = json!({"metadata": meta("b-1", "b", &[KEPT])});
+        let _ = cache.deployments.take(Event::Apply(serde_json::from_value(left).unwrap()));
+        let revision = if selects { "b-1" } else { "b-2" };
+        let service = json!({"metadata": meta(service, service, &[OLD]),
+            "spec": {"selector": {"seatrial.dev/revision": revision}}});
+        let _ = cache.services.take(Event::Apply(serde_json::from_value(service).unwrap()));
+        let found = find(&cache, &Known::default(), Some(&split()), &[("ml".to_owned(), "b".to_owned())]);
+        let elsewhere = elsewhere.map(|sends| ("b-1".to_owned(), sends)).into_iter().collect();
+        let all: Vec<_> = leftovers(&found.left, &elsewhere).iter().map(|left| left.led_by).collect();
+        assert_eq!(all, [led_by]);
     }
 
     /// Should the model be deleted, its pods stay until the route's proxies have heard of it.

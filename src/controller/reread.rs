@@ -119,8 +119,12 @@ impl Controller {
                 self.learn(live);
             }
         }
-        for name in found.left.services.iter().map(|s| s.name_any()) {
-            if let Some(live) = live_object::<Service>(client, &namespace, &name).await? {
+        // Those of their models' names, too: who is selected is led to.
+        let models = found.left.deployments.iter().filter_map(|d| d.labels().get(MODEL_LABEL).cloned());
+        for name in found.left.services.iter().map(|s| s.name_any()).chain(models) {
+            // Somebody's Service of that name is not watched: in the cache it would stay for ever.
+            let live = live_object::<Service>(client, &namespace, &name).await?;
+            if let Some(live) = live.filter(|live| live.labels().contains_key(MODEL_LABEL)) {
                 self.learn(live);
             }
         }

@@ -18,10 +18,14 @@ use super::{
     sizes,
 };
 use crate::{
-    api::conditions::{self, ACCEPTED, RESOLVED_REFS},
-    api::v1alpha1::{Backend, TrafficSplitStatus},
+    api::v1alpha1::{Duration, LeftoverStatus, TrafficSplitStatus},
     route::{Effective, RouteView, Share},
 };
+
+/// So many are told in the status, as the CRD says.
+const TOLD: usize = 16;
+/// How often is looked whether something else than the own route still leads there.
+const RECHECK: Duration = Duration::from_secs(10);
 
 /// A revision without its `ModelDeployment`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +34,23 @@ pub struct Leftover {
     pub revision: String,
     /// What people call it.
     pub version: String,
-    /// The model that it was of.
-    pub model: String,
     /// It has a Deployment.
     pub runs: bool,
     /// It has a Service: somebody may have deleted that, and a route that names it is refused as a whole.
     pub serves: bool,
-    /// The route of another `TrafficSplit` names it, too: one that yields.
-    pub elsewhere: bool,
+    /// What leads there beside the own route.
+    pub led_by: Option<Leads>,
+}
+
+/// What may lead to a revision without its `ModelDeployment`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// The Service of its model's name selects it: callers in the cluster use that.
+    Service,
+    /// The route of another `TrafficSplit` names it, of one that yields.
+    Route,
+    /// Such a route that sends nobody anywhere, and cannot be without a name: the Service stays, nobody needs the pods.
+    Name,
 }
 
 /// Leftovers that the route goes on to name, without traffic: those that it names and that can and may still be sent to.
@@ -74,15 +87,24 @@ pub fn departed<'a>(
 }
 
 /// When time alone changes something about what is left, or has departed.
-pub fn due(
-    split: &Split,
-    models: &[Model],
-    effective: &Effective,
+pub fn due<'a>(
+    split: &'a Split,
+    models: &'a [Model],
+    effective: &'a Effective,
     now: Timestamp,
-) -> impl Iterator<Item = Timestamp> {
+) -> impl Iterator<Item = Timestamp> + 'a {
+    let (drain, propagation) = (sizes::drain(split).signed(), split.propagation.signed());
+    let since = |left: &Leftover| since(split, left, models.len());
+    let abandoned = abandoned_since(split, models).filter(|_| !split.leftovers.is_empty());
+    let told = split.leftovers.iter().filter_map(since).chain(abandoned);
+    let told = told.flat_map(move |since| [since.checked_add(drain), since.checked_add(drain + propagation)]);
+    let unrouted = sizes::unrouted_since(split).filter(|_| !split.leftovers.is_empty());
+    let unrouted = unrouted.map(|since| since.checked_add(drain));
+    // What is deleted of another unit wakes that one.
+    let led = split.leftovers.iter().any(|left| left.led_by.is_some());
+    let led = led.then(|| now.checked_add(RECHECK.signed()));
     let forgotten = forgotten(split, &models.iter().collect::<Vec<_>>(), effective, now);
-    let led = split.leftovers.iter().filter_map(|left| led_until(left, split, models));
-    end(split, models).into_iter().chain(needed_until(split)).chain(forgotten).chain(led)
+    told.chain(unrouted).chain(led).filter_map(Result::ok).chain(forgotten)
 }
 
 /// When those that have departed are named no more.
@@ -92,97 +114,76 @@ fn forgotten(split: &Split, models: &[&Model], effective: &Effective, now: Times
     since.checked_add(sizes::drain(split).signed()).ok()
 }
 
-/// When that ends which nobody waits for to be drained: all of it where there is no route any more, and pods that nobody can
-/// replace because `models` are all gone. `None`: there is none of it, or it has not been told yet.
-pub fn end(split: &Split, models: &[Model]) -> Option<Timestamp> {
-    let since = if split.route.live().is_none() {
-        let unrouted = sizes::unrouted_since(split).filter(|_| !split.leftovers.is_empty())?;
-        // The route of another one may have sent to them until their model went, and may still do so.
-        let elsewhere = split.leftovers.iter().any(|left| left.elsewhere);
-        match (missing_since(split), split.missing.is_empty()) {
-            (Some(missing), false) => unrouted.max(missing),
-            (_, true) if !elsewhere => unrouted,
-            _ => return None,
-        }
-    } else {
-        let alone = models.is_empty() && split.leftovers.iter().any(|left| left.runs);
-        missing_since(split).filter(|_| alone)?
+/// Whether something else than the own route leads to what is left: Service `<name>`, until garbage collection has taken it,
+/// or the route of another `TrafficSplit`, whose requests one of the `models` that are there may serve instead. (With none
+/// there, nobody can take them over, and it ends as its owner was told to.)
+const fn is_led(left: &Leftover, models: usize) -> bool {
+    match left.led_by {
+        Some(Leads::Service) => true,
+        Some(Leads::Route) => models > 0,
+        Some(Leads::Name) | None => false,
+    }
+}
+
+/// Since when nothing but the own route leads there, as the status tells. `None`: something does, or it was not told yet.
+fn since(split: &Split, left: &Leftover, models: usize) -> Option<Timestamp> {
+    let told = split.status.leftovers.iter().find(|told| told.name == left.revision)?;
+    told.since.as_ref().map(|since| since.0).filter(|_| !is_led(left, models))
+}
+
+/// Since when none of the models is there, as the status tells. `None`: one is, or it was not told yet.
+fn abandoned_since(split: &Split, models: &[Model]) -> Option<Timestamp> {
+    split.status.abandoned_since.as_ref().map(|since| since.0).filter(|_| models.is_empty())
+}
+
+/// What the status tells of what is left.
+pub fn told(split: &Split, models: usize, now: Timestamp) -> Vec<LeftoverStatus> {
+    let told = |left: &Leftover| LeftoverStatus {
+        name: left.revision.clone(),
+        since: (!is_led(left, models)).then(|| since(split, left, models).unwrap_or(now).into()),
     };
-    since.checked_add(sizes::drain(split).signed()).ok()
+    split.leftovers.iter().take(TOLD).map(told).collect()
 }
 
-/// Until when that is needed which a model has left that went last: the route of another `TrafficSplit` may have sent to it,
-/// and have gone at the same time. `None`: no model is missing, or it has not been told yet.
-fn needed_until(split: &Split) -> Option<Timestamp> {
-    let since = missing_since(split).filter(|_| !split.missing.is_empty() && !split.leftovers.is_empty())?;
-    since.checked_add(split.propagation.signed() + sizes::drain(split).signed()).ok()
-}
-
-/// Until when callers in the cluster need what a model has left that is there again: the Service `<name>` of its earlier life
-/// may have led them there until garbage collection took it. That it has gone is told by `Accepted`: as long as somebody has
-/// the name, the model is refused. `None`: it is not told, so that they may be led there still.
-fn led_until(left: &Leftover, split: &Split, models: &[Model]) -> Option<Timestamp> {
-    let model = models.iter().find(|model| model.name == left.model)?;
-    let free = conditions::true_since(&model.status.conditions, ACCEPTED)?;
-    free.checked_add(sizes::drain(split).signed()).ok()
-}
-
-/// Whether what is left is not counted as missing yet: by the route of another `TrafficSplit` somebody is sent to it, whom one
-/// of the models that are there may serve instead. Its proxies have to hear of it when that route goes, too.
-pub fn waits_for_others(split: &Split, models: usize) -> bool {
-    models > 0 && split.leftovers.iter().any(|left| left.elsewhere)
-}
-
-/// Since when all of the missing models are missing. `None`: it has not been told yet.
-fn missing_since(split: &Split) -> Option<Timestamp> {
-    let told = conditions::false_since(&split.status.conditions, RESOLVED_REFS)?;
-    let missing = |backend: &&Backend| split.missing.contains(&backend.model_deployment_ref.name);
-    let since = |backend: &Backend| {
-        let name = backend.name.as_ref().unwrap_or(&backend.model_deployment_ref.name);
-        Some(split.status.backends.iter().find(|told| told.name == *name)?.missing_since.as_ref()?.0)
-    };
-    // One of them may have been missing for long when the last one goes.
-    let all: Option<Vec<Timestamp>> = split.spec.backends.iter().filter(missing).map(since).collect();
-    Some(all?.into_iter().fold(told, Timestamp::max))
-}
-
-/// Whether a model that the status calls missing is there again. That is on record before anything else is done: should the
-/// model go once more, its pods are not to end by the time when it went before.
+/// Whether something that counts as left is taken over, or led to again, or a model is there that may take over. That is on
+/// record before anything else is done: should it be left once more, its pods are not to end by the time when it was before.
 pub fn returned(before: &TrafficSplitStatus, after: &TrafficSplitStatus) -> bool {
-    let missing = |status: &TrafficSplitStatus, name: &str| {
-        status.backends.iter().any(|backend| backend.name == name && backend.missing_since.is_some())
-    };
-    after.backends.iter().any(|b| missing(before, &b.name) && !missing(after, &b.name))
+    let counts = |told: &&LeftoverStatus| told.since.is_some();
+    before.leftovers.iter().filter(counts).any(|told| !after.leftovers.contains(told))
+        || (before.abandoned_since.is_some() && after.abandoned_since.is_none())
 }
 
-/// What of the leftovers goes: all of those that no proxy can name any more; from `end` on all pods, and all where there is
-/// no route; nothing that a Service may still lead to. A route that sends nobody anywhere cannot be without a name: it goes
-/// on to name the last one, which keeps its Service, and needs no pods.
+/// What of the leftovers goes. All of those that nobody can reach any more: neither by the route nor, for as long as proxies
+/// may take to forget, by anything else. Pods that no model is there to replace end once requests that are under way are
+/// done. A route that sends nobody anywhere cannot be without a name: it goes on to name the last one, which keeps its
+/// Service, and needs no pods.
 pub fn gone<'a>(
     split: &'a Split,
     models: &'a [Model],
-    end: Option<Timestamp>,
     effective: &'a Effective,
     now: Timestamp,
 ) -> impl Iterator<Item = Write> + 'a {
-    let ended = end.is_some_and(|end| now >= end);
-    let needed = !split.missing.is_empty() && needed_until(split).is_none_or(|until| now < until);
+    let drain = sizes::drain(split).signed();
+    let passed = move |since: Option<Timestamp>, length| {
+        since.is_some_and(|since| now.duration_since(since) >= length)
+    };
     let live = split.route.live();
-    let free = move |left: &Leftover| {
-        let drained = live.map_or(ended, |_| is_drained(split, &left.revision, effective, now));
-        drained && !left.elsewhere && !needed
-    };
     let sends_nothing = live.is_some_and(|view| view.shares.is_empty());
-    let led = move |left: &Leftover| {
-        let again = models.iter().any(|model| model.name == left.model);
-        again && led_until(left, split, models).is_none_or(|until| now < until)
-    };
-    split.leftovers.iter().filter(move |left| !led(left)).flat_map(move |left| {
+    split.leftovers.iter().flat_map(move |left| {
+        let since = since(split, left, models.len());
+        let drained = match live {
+            Some(_) => is_drained(split, &left.revision, effective, now),
+            None => passed(sizes::unrouted_since(split), drain),
+        };
+        let free =
+            drained && left.led_by != Some(Leads::Route) && passed(since, drain + split.propagation.signed());
+        let abandoned = passed(since, drain) && passed(abandoned_since(split, models), drain);
+        let ended = abandoned && (drained || live.is_some());
+        let named = live.is_some_and(|view| view.idle.contains(&left.revision));
         let revision = || left.revision.clone();
-        let (free, named) = (free(left), live.is_some_and(|view| view.idle.contains(&left.revision)));
         let pods = left.runs && (ended || (free && (!named || sends_nothing)));
         let pods = pods.then(|| Write::DeleteDeployment { revision: revision() });
-        let service = left.serves && free && !named;
+        let service = left.serves && free && !named && left.led_by.is_none();
         pods.into_iter().chain(service.then(|| Write::DeleteService { revision: revision() }))
     })
 }
@@ -203,13 +204,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::conditions::{PROGRAMMED, READY, State},
         api::v1alpha1::RevisionStatus,
-        revision::Refusal,
-        rollout::{
-            observed::{Route, Workload},
-            plan,
-        },
+        rollout::observed::{Route, Workload},
         route::{self, Acceptance},
     };
 
@@ -233,10 +229,9 @@ mod tests {
             leftovers: vec![Leftover {
                 revision: "b-1".to_owned(),
                 version: "1".to_owned(),
-                model: "b".to_owned(),
                 runs: true,
                 serves: true,
-                elsewhere: false,
+                led_by: None,
             }],
             ..Split::of(serde_json::from_value(spec).unwrap())
         }
@@ -249,6 +244,18 @@ mod tests {
             0.. => Effective::Settled { since },
             _ => Effective::Waiting { until: since },
         }
+    }
+
+    /// The status tells since when nothing but the own route leads to "b-1".
+    fn tell(split: &mut Split, since: Timestamp) {
+        let told = LeftoverStatus { name: "b-1".to_owned(), since: Some(since.into()) };
+        split.status.leftovers = vec![told];
+        split.status.abandoned_since = Some(since.into());
+    }
+
+    /// Model "a", which may take over.
+    fn other() -> Vec<Model> {
+        vec![Model { name: "a".to_owned(), ..Model::of_iris(json!({"phase": "Stable"})) }]
     }
 
     #[rstest]
@@ -266,17 +273,18 @@ mod tests {
     ) {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let effective = effective(now, settled_for);
-        let split = split(shares, idle_names);
+        let mut split = split(shares, idle_names);
         assert_eq!(idle(&split, &effective, now).count() == 1, keeps_name);
         let revision = || "b-1".to_owned();
         let (pods, service) =
             (Write::DeleteDeployment { revision: revision() }, Write::DeleteService { revision: revision() });
         let all = if deletes { vec![pods.clone(), service] } else { vec![] };
-        assert_eq!(gone(&split, &[], None, &effective, now).collect::<Vec<_>>(), all);
+        tell(&mut split, now - SignedDuration::from_secs(7));
+        assert_eq!(gone(&split, &other(), &effective, now).collect::<Vec<_>>(), all);
 
         // With nobody to take its traffic over, its pods do not wait for ever; its name does.
         let ended = if deletes { all } else { vec![pods] };
-        assert_eq!(gone(&split, &[], Some(now), &effective, now).collect::<Vec<_>>(), ended);
+        assert_eq!(gone(&split, &[], &effective, now).collect::<Vec<_>>(), ended);
     }
 
     /// The first weights of its route never came: it yields to an older one, say. Nobody is sent to it, but a route names somebody.
@@ -288,8 +296,9 @@ mod tests {
         #[case] writes: &[Write],
     ) {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let split = split(&[], &["b-1"]);
-        assert_eq!(gone(&split, &[], None, &effective(now, settled_for), now).collect::<Vec<_>>(), writes);
+        let mut split = split(&[], &["b-1"]);
+        tell(&mut split, now - SignedDuration::from_secs(7));
+        assert_eq!(gone(&split, &other(), &effective(now, settled_for), now).collect::<Vec<_>>(), writes);
     }
 
     #[test]
@@ -299,19 +308,65 @@ mod tests {
         split.leftovers[0].serves = false;
         let refused = Effective::Unaccepted { message: "a Service does not exist".to_owned() };
         assert_eq!(idle(&split, &refused, now).count(), 0);
-        split.route = Route::Absent;
+        tell(&mut split, now - SignedDuration::from_secs(7));
         let pods = Write::DeleteDeployment { revision: "b-1".to_owned() };
-        assert_eq!(gone(&split, &[], Some(now), &refused, now).collect::<Vec<_>>(), [pods]);
+        assert_eq!(gone(&split, &[], &refused, now).collect::<Vec<_>>(), [pods]);
     }
 
-    #[test]
-    fn what_another_route_still_names_goes_on() {
+    /// Counted from when nothing but the own route leads there, as the status tells: proxies of another one have to hear of it,
+    /// and the requests of callers in the cluster to end.
+    #[rstest]
+    #[case::it_was_not_told_yet(None, None, 0)]
+    #[case::some_may_still_send(Some(6), None, 0)]
+    #[case::all_of_them_are_done(Some(7), None, 2)]
+    #[case::another_route_names_it_again(Some(7), Some(Leads::Route), 0)]
+    #[case::a_service_selects_it_again(Some(7), Some(Leads::Service), 0)]
+    #[case::a_route_that_sends_nothing_names_it(Some(7), Some(Leads::Name), 1)]
+    fn what_others_led_to_goes_on_until_they_have_forgotten(
+        #[case] told: Option<i64>,
+        #[case] led_by: Option<Leads>,
+        #[case] goes: usize,
+    ) {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut split = split(&["a-1"], &[]);
-        let effective = Effective::Settled { since: now - SignedDuration::from_secs(9) };
-        assert_eq!(gone(&split, &[], None, &effective, now).count(), 2);
-        split.leftovers[0].elsewhere = true;
-        assert_eq!(gone(&split, &[], None, &effective, now).count(), 0);
+        let since = told.map(|seconds| now - SignedDuration::from_secs(seconds));
+        if let Some(since) = since {
+            tell(&mut split, since);
+        }
+        split.leftovers[0].led_by = led_by;
+        let (models, settled) = (other(), effective(now, 60));
+        assert_eq!(gone(&split, &models, &settled, now).count(), goes);
+        let due: Vec<_> = due(&split, &models, &settled, now).filter(|due| *due >= now).collect();
+        let at = |seconds| Some(since.unwrap_or(now) + SignedDuration::from_secs(seconds));
+        assert_eq!(
+            due.iter().max().copied(),
+            if led_by.is_some() { Some(now + RECHECK.signed()) } else { at(7).filter(|_| told.is_some()) }
+        );
+    }
+
+    /// As long as somebody is led there, no time counts.
+    #[rstest]
+    #[case::nobody_is(None, 1, true)]
+    #[case::by_the_service_of_its_model(Some(Leads::Service), 1, false)]
+    #[case::by_another_route(Some(Leads::Route), 1, false)]
+    #[case::by_a_route_that_sends_nothing(Some(Leads::Name), 1, true)]
+    #[case::by_another_route_and_nobody_can_take_over(Some(Leads::Route), 0, true)]
+    #[case::by_the_service_and_nobody_can_take_over(Some(Leads::Service), 0, false)]
+    fn since_when_nothing_else_leads_there_is_told(
+        #[case] led_by: Option<Leads>,
+        #[case] models: usize,
+        #[case] tells: bool,
+    ) {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut split = split(&["a-1"], &[]);
+        split.leftovers[0].led_by = led_by;
+        let first = told(&split, models, now);
+        assert_eq!(first, [LeftoverStatus { name: "b-1".to_owned(), since: tells.then(|| now.into()) }]);
+        split.status.leftovers = first.clone();
+        let later = now + SignedDuration::from_secs(9);
+        assert_eq!(told(&split, models, later), first, "it is told once");
+        split.leftovers[0].led_by = Some(Leads::Service);
+        assert_eq!(told(&split, models, later)[0].since, None);
     }
 
     #[test]
@@ -320,62 +375,25 @@ mod tests {
         let mut split = split(&["b-1"], &[]);
         split.route = Route::Absent;
         let effective = Effective::Unaccepted { message: "there is no route yet".to_owned() };
-        let all = |end| gone(&split, &[], end, &effective, now).count();
-        assert_eq!((all(None), all(Some(now + SignedDuration::from_secs(1))), all(Some(now))), (0, 0, 2));
-        assert_eq!(end(&split, &[]), None, "nobody has been told yet that it is gone");
-        let refused = State::no("NotAccepted", "Gateway infra/public refuses the route");
-        let before = now - SignedDuration::from_secs(60);
-        for kind in [PROGRAMMED, READY] {
-            conditions::set(&mut split.status.conditions, kind, Some(refused.clone()), 1, before);
-        }
-        assert_eq!(end(&split, &[]), None, "a gateway that refuses a route may go on with what it has");
+        tell(&mut split, now - SignedDuration::from_secs(60));
+        let ends = |split: &Split, models: &[Model]| {
+            (0..60).find(|seconds| {
+                gone(split, models, &effective, now + SignedDuration::from_secs(*seconds)).next().is_some()
+            })
+        };
+        assert_eq!(ends(&split, &[]), None, "a gateway that refuses a route may go on with what it has");
         split.status.route = route::remember(None, None, now);
-        let forgotten = split.propagation.signed();
-        assert_eq!(end(&split, &[]), Some(now + forgotten + SignedDuration::from_secs(5)));
+        for models in [vec![], other()] {
+            assert_eq!(ends(&split, &models), Some(7), "proxies forget within 2 s, requests take 5 s");
+        }
+        tell(&mut split, now + SignedDuration::from_secs(10));
+        assert_eq!((ends(&split, &[]), ends(&split, &other())), (Some(15), Some(17)));
 
-        split.leftovers[0].elsewhere = true;
-        assert_eq!(end(&split, &[]), None, "the route of another one sent to them until its model went");
-        split.missing = ["b".to_owned()].into();
-        let missing = State::no("ModelDeploymentNotFound", "backends names ...");
-        let later = now + SignedDuration::from_secs(30);
-        conditions::set(&mut split.status.conditions, RESOLVED_REFS, Some(missing), 1, later);
-        let told = json!([{"name": "b", "weight": "0%", "revisions": [], "missingSince": later.to_string()}]);
-        split.status.backends = serde_json::from_value(told).unwrap();
-        assert_eq!(end(&split, &[]), Some(later + SignedDuration::from_secs(6)));
-        split.leftovers[0].elsewhere = false;
-        assert_eq!(
-            end(&split, &[]),
-            Some(later + SignedDuration::from_secs(6)),
-            "it may just have been deleted"
-        );
-        split.leftovers[0].elsewhere = true;
+        split.leftovers[0].led_by = Some(Leads::Route);
+        assert_eq!(ends(&split, &other()), None, "somebody else sends there");
         let pods = Write::DeleteDeployment { revision: "b-1".to_owned() };
-        let gone: Vec<_> = super::gone(&split, &[], Some(now), &effective, now).collect();
+        let gone: Vec<_> = gone(&split, &[], &effective, now + SignedDuration::from_secs(17)).collect();
         assert_eq!(gone, [pods], "that route goes on to name the Service");
-    }
-
-    /// The Service `<name>` of its model's earlier life led callers in the cluster to it until garbage collection took that.
-    #[rstest]
-    #[case::its_name_is_taken_still(Some(false), 60, 0)]
-    #[case::nobody_has_looked_yet(None, 60, 0)]
-    #[case::requests_may_still_run(Some(true), 5, 0)]
-    #[case::all_of_them_are_done(Some(true), 6, 2)]
-    fn what_a_model_left_that_is_there_again_goes_after_its_service(
-        #[case] accepted: Option<bool>,
-        #[case] seconds: i64,
-        #[case] goes: usize,
-    ) {
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let status = json!({"observedGeneration": 1, "phase": "Pending", "message": ""});
-        let mut model = Model { name: "b".to_owned(), ..Model::of_iris(status) };
-        let told = accepted.map(|status| State { status, reason: "NameTaken", message: String::new() });
-        let at = now - SignedDuration::from_secs(seconds);
-        conditions::set(&mut model.status.conditions, ACCEPTED, told, 1, at);
-        let (models, settled) = ([model], effective(now, 60));
-        let split = split(&["a-1"], &[]);
-        assert_eq!(gone(&split, &models, None, &settled, now).count(), goes);
-        let end = at + SignedDuration::from_secs(6);
-        assert_eq!(due(&split, &models, &settled, now).any(|due| due == end), accepted == Some(true));
     }
 
     #[test]
@@ -398,72 +416,43 @@ mod tests {
 
     #[test]
     fn pods_that_nobody_can_replace_go_on_for_as_long_as_a_request_may_take() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut split = split(&["b-1"], &[]);
-        assert_eq!(end(&split, &[]), None, "nobody has been told yet that the model is missing");
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let missing = State::no("ModelDeploymentNotFound", "backends names ...");
-        conditions::set(&mut split.status.conditions, RESOLVED_REFS, Some(missing), 1, now);
-        assert_eq!(end(&split, &[]), Some(now + SignedDuration::from_secs(6)));
-        split.missing = ["a".to_owned(), "b".to_owned()].into();
-        let missing = |name: &str, since: Option<&str>| {
-            serde_json::from_value(
-                json!({"name": name, "weight": "0%", "revisions": [], "missingSince": since}),
-            )
-            .unwrap()
+        let settled = effective(now, 60);
+        let goes = |split: &Split, models: &[Model], seconds| {
+            gone(split, models, &settled, now + SignedDuration::from_secs(seconds)).count()
         };
-        split.status.backends = vec![missing("a", Some("2026-01-01T00:01:00Z")), missing("b", None)];
-        assert_eq!(end(&split, &[]), None, "nor that the other one is");
-        split.status.backends[1] = missing("b", Some("2026-01-01T00:02:00Z"));
-        let last = now + SignedDuration::from_secs(120);
-        assert_eq!(
-            end(&split, &[]),
-            Some(last + SignedDuration::from_secs(5)),
-            "from when the last one went"
-        );
+        assert_eq!(goes(&split, &[], 60), 0, "nobody has been told yet that its model is missing");
+        tell(&mut split, now);
+        assert_eq!((goes(&split, &[], 4), goes(&split, &[], 5)), (0, 1));
+        assert_eq!(goes(&split, &other(), 60), 0, "it is sent to, and another may take over");
+        split.status.abandoned_since = Some((now + SignedDuration::from_secs(2)).into());
+        assert_eq!((goes(&split, &[], 6), goes(&split, &[], 7)), (0, 1), "from when the last one went");
+        split.status.abandoned_since = None;
+        assert_eq!(goes(&split, &[], 60), 0, "nor that nobody is there");
+        tell(&mut split, now);
         split.leftovers[0].runs = false;
-        assert_eq!(end(&split, &[]), None);
-    }
-
-    /// The route of another one goes after the model: not before that is its time counted.
-    #[rstest]
-    #[case::nobody_else_sends_to_it(false, 1, true)]
-    #[case::somebody_does(true, 1, false)]
-    #[case::somebody_does_and_nobody_can_take_over(true, 0, true)]
-    fn since_when_a_model_is_missing_is_told_once_nobody_else_sends_to_what_it_left(
-        #[case] elsewhere: bool,
-        #[case] others: usize,
-        #[case] tells: bool,
-    ) {
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let mut split = split(&["a-1"], &[]);
-        split.missing = ["b".to_owned()].into();
-        split.unresolved = Some(Refusal {
-            condition: RESOLVED_REFS,
-            reason: "ModelDeploymentNotFound",
-            message: String::new(),
-        });
-        split.leftovers[0].elsewhere = elsewhere;
-        let model = Model { name: "a".to_owned(), ..Model::of_iris(json!({"phase": "Stable"})) };
-        let decided = vec![(&model, &model.status); others];
-        let effective = Effective::Settled { since: now };
-        split.status = plan::split_status(&split, &decided, &[], &effective, now);
-        assert_eq!(split.status.backends[1].missing_since.is_some(), tells);
-        assert_eq!(needed_until(&split), tells.then(|| now + SignedDuration::from_secs(1 + 2 + 5)));
+        assert_eq!(goes(&split, &[], 5), 0);
     }
 
     #[test]
-    fn whoever_is_there_again_is_on_record_first() {
-        let status = |missing: &[&str]| -> TrafficSplitStatus {
-            let backend = |name: &str| {
-                let since = missing.contains(&name).then_some("2026-01-01T00:00:00.000000Z");
-                json!({"name": name, "missingSince": since, "weight": "0%", "revisions": []})
-            };
-            serde_json::from_value(json!({"backends": [backend("a"), backend("b")]})).unwrap()
+    fn what_counts_as_left_no_more_is_on_record_first() {
+        let status = |leftovers: serde_json::Value| -> TrafficSplitStatus {
+            serde_json::from_value(json!({"leftovers": leftovers})).unwrap()
         };
-        assert!(returned(&status(&["a", "b"]), &status(&["b"])));
-        for (before, after) in [(&["a"][..], &["a"][..]), (&[], &["a"]), (&[], &[])] {
-            assert!(!returned(&status(before), &status(after)), "{before:?} {after:?}");
+        let since = json!({"name": "a-1", "since": "2026-01-01T00:00:00.000000Z"});
+        let (left, led) = (json!([since]), json!([{"name": "a-1"}]));
+        assert!(returned(&status(left.clone()), &status(json!([]))));
+        assert!(returned(&status(left.clone()), &status(led.clone())));
+        for (before, after) in [(&left, &left), (&led, &left), (&led, &json!([])), (&json!([]), &left)] {
+            assert!(!returned(&status(before.clone()), &status(after.clone())), "{before} {after}");
         }
+        let abandoned = |since: Option<&str>| -> TrafficSplitStatus {
+            serde_json::from_value(json!({"abandonedSince": since})).unwrap()
+        };
+        let (since, none) = (abandoned(Some("2026-01-01T00:00:00.000000Z")), abandoned(None));
+        assert!(returned(&since, &none));
+        assert!(!returned(&none, &since));
     }
 
     #[rstest]

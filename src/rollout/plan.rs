@@ -262,9 +262,9 @@ fn writes(
     }
     writes.extend(then);
     writes.extend(falling);
-    writes.extend(observed.split.iter().flat_map(|split| {
-        leftover::gone(split, &observed.models, leftover::end(split, &observed.models), effective, now)
-    }));
+    writes.extend(
+        observed.split.iter().flat_map(|split| leftover::gone(split, &observed.models, effective, now)),
+    );
     writes
 }
 

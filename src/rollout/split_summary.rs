@@ -32,7 +32,10 @@ pub fn split(
 ) {
     status.observed_generation = split.generation;
     let live = split.route.live().map(|view| &view.shares);
-    status.backends = backends(split, decided, live.unwrap_or(&BTreeMap::new()), now);
+    status.backends = backends(split, decided, live.unwrap_or(&BTreeMap::new()));
+    status.abandoned_since =
+        decided.is_empty().then(|| split.status.abandoned_since.clone().unwrap_or_else(|| now.into()));
+    status.leftovers = leftover::told(split, decided.len(), now);
     status.weights = weights(decided, status);
     let generation = split.generation;
     let mut put = |kind, state| conditions::set(&mut status.conditions, kind, state, generation, now);
@@ -121,16 +124,8 @@ fn programmed(split: &Split, route: &[Share], effective: &Effective) -> State {
     }
 }
 
-fn backends(
-    split: &Split,
-    decided: &[Decided<'_>],
-    live: &BTreeMap<String, i32>,
-    now: Timestamp,
-) -> Vec<BackendStatus> {
+fn backends(split: &Split, decided: &[Decided<'_>], live: &BTreeMap<String, i32>) -> Vec<BackendStatus> {
     let backends = split.spec.backends.iter();
-    let told = |name: &str| split.status.backends.iter().find(|b| b.name == name)?.missing_since.clone();
-    // From then on is counted when nobody can send to what it has left.
-    let new = (!leftover::waits_for_others(split, decided.len())).then(|| now.into());
     backends
         .map(|backend| {
             let name = &backend.model_deployment_ref.name;
@@ -142,13 +137,10 @@ fn backends(
                 })
                 .map(|(revision, weight)| (revision.clone(), *weight))
                 .collect();
-            let missing = split.missing.contains(name);
-            let name = backend.name.as_ref().unwrap_or(name);
             BackendStatus {
-                name: name.clone(),
+                name: backend.name.as_ref().unwrap_or(name).clone(),
                 weight: percent(of_model.values().sum()),
                 revisions: revision_shares(&of_model),
-                missing_since: told(name).or_else(|| new.clone()).filter(|_| missing),
             }
         })
         .collect()

@@ -35,12 +35,11 @@ pub fn plan(observed: &Observed, conflict: Refusal, now: Timestamp) -> Plan {
     let split = &Split { refused: Some(conflict), frozen: true, ..split.clone() };
     let models = &observed.models;
     let effective = plan::effective(Some(split), now);
-    let end = leftover::end(split, models);
 
     let follows = follow(split, models, &effective, now);
     plan.urgent = follows.takes_out;
     plan.writes.extend(follows.route.map(Write::Route));
-    plan.writes.extend(leftover::gone(split, models, end, &effective, now));
+    plan.writes.extend(leftover::gone(split, models, &effective, now));
     let deletes = |write: &Write| !matches!(write, Write::Route(_));
     plan.confirm = (follows.raises && !plan.urgent) || plan.writes.iter().any(deletes);
     plan.keeps_parents = true;
@@ -115,24 +114,32 @@ fn follow(split: &Split, models: &[Model], effective: &Effective, now: Timestamp
             }
         }
     }
-    let ownerless = |name: &str| !models.iter().any(|model| model.has(name));
-    for left in split.leftovers.iter().filter(|left| ownerless(&left.revision)) {
-        if weights.contains_key(&left.revision) {
-            follows.at_rest = false;
-            if pass_on(&left.revision, &mut weights, models) {
-                idle.extend(left.serves.then(|| left.revision.clone()));
-                follows.raises = true;
-            }
+    for revision in view.shares.keys().filter(|name| is_ownerless(name, split, models)) {
+        follows.at_rest = false;
+        if pass_on(revision, &mut weights, models) {
+            idle.extend((!split.broken.contains(revision)).then(|| revision.clone()));
+            follows.raises = true;
         }
     }
     idle.retain(|name| !weights.contains_key(name));
-    follows.at_rest &= idle.is_empty();
+    if weights.is_empty() && idle.is_empty() {
+        // It cannot be without a name: that of who is sent to next, so that nobody waits for it to be forgotten.
+        idle.extend(models.iter().find_map(|model| model.status.stable_revision.clone()));
+    }
+    follows.at_rest &= idle.is_empty() || (weights.is_empty() && drained);
     if (&weights, &idle) != (&view.shares, &view.idle) {
         let all = weights.into_iter().chain(idle.into_iter().map(|name| (name, 0)));
         let share = |(revision, weight)| share(split, models.iter(), revision, weight);
         follows.route = Some(all.map(share).collect());
     }
     follows
+}
+
+/// Whether a revision's model was deleted; what that has left may be left to another `TrafficSplit`, the one that has the model.
+fn is_ownerless(revision: &str, split: &Split, models: &[Model]) -> bool {
+    let of_missing = || revision.rsplit_once('-').is_some_and(|(model, _)| split.missing.contains(model));
+    let left = || split.leftovers.iter().any(|left| left.revision == revision);
+    !models.iter().any(|model| model.has(revision)) && (of_missing() || left())
 }
 
 /// Divides the share of a revision whose model was deleted among the others of the route, in proportion; not as long as one
@@ -284,6 +291,22 @@ mod tests {
         assert_eq!(route(&settled(&observed, 0)), Some(vec![("a-2", 10_000)]));
     }
 
+    /// A route cannot be without a name.
+    #[rstest]
+    #[case::proxies_may_not_have_forgotten(6, &["a-1"], None, false)]
+    #[case::that_of_who_is_sent_to_next(8, &["a-1"], Some(&[("a-2", 0)][..]), true)]
+    #[case::it_is_there(8, &["a-2"], None, true)]
+    fn one_that_sends_nobody_anywhere_names_the_stable_revision(
+        #[case] settled_for: i64,
+        #[case] idle: &[&str],
+        #[case] expected: Option<&[(&str, i32)]>,
+        #[case] rests: bool,
+    ) {
+        let plan = settled(&unit("Stable", 2, &[], idle), settled_for);
+        assert_eq!(route(&plan), expected.map(<[_]>::to_vec));
+        assert_eq!(plan.next.is_none(), rests);
+    }
+
     #[test]
     fn it_says_what_it_yields_to_and_what_its_route_carries() {
         let plan = settled(&unit("Stable", 2, &[("a-2", 10_000)], &[]), 3);
@@ -311,15 +334,27 @@ mod tests {
         let left = |revision: &str| Leftover {
             revision: revision.to_owned(),
             version: "1".to_owned(),
-            model: "b".to_owned(),
             runs: true,
             serves: true,
-            elsewhere: false,
+            led_by: None,
         };
         observed.split.as_mut().unwrap().leftovers = vec![left("b-1")];
         let plan = settled(&observed, 3);
         assert_eq!(route(&plan), expected.map(<[_]>::to_vec));
         assert_eq!(plan.confirm, expected.is_some(), "a weight that rises is written after live reads");
+    }
+
+    /// The one that has the model keeps what it has left.
+    #[rstest]
+    #[case::its_model_is_missing("b", Some(&[("a-2", 10_000), ("b-1", 0)][..]))]
+    #[case::another_one_is("c", None)]
+    fn what_is_left_to_another_hands_its_share_on_too(
+        #[case] missing: &str,
+        #[case] expected: Option<&[(&str, i32)]>,
+    ) {
+        let mut observed = unit("Stable", 2, &[("b-1", 4000), ("a-2", 6000)], &[]);
+        observed.split.as_mut().unwrap().missing.insert(missing.to_owned());
+        assert_eq!(route(&settled(&observed, 3)), expected.map(<[_]>::to_vec));
     }
 
     #[test]
@@ -334,17 +369,16 @@ mod tests {
         split.leftovers = vec![Leftover {
             revision: "b-1".to_owned(),
             version: "1".to_owned(),
-            model: "b".to_owned(),
             runs: true,
             serves: true,
-            elsewhere: false,
+            led_by: None,
         }];
         let ends =
             |plan: &Plan| plan.writes.contains(&Write::DeleteDeployment { revision: "b-1".to_owned() });
         assert!(!ends(&settled(&observed, 7)), "it is still sent to");
         observed.models.clear();
         observed.split.as_mut().unwrap().missing.insert("a".to_owned());
-        assert!(!ends(&settled(&observed, 5)), "its requests may take 5 s");
+        assert!(!ends(&settled(&observed, 4)), "its requests may take 5 s");
         let plan = settled(&observed, 7);
         assert!(ends(&plan) && plan.confirm);
     }

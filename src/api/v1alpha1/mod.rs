@@ -15,7 +15,7 @@ pub use slo::{
     Analysis, Baseline, Errors, Latency, OnInconclusive, OnSharedBreach, OnUnobservable, Ratio, Sensitivity,
     Slo, Threshold,
 };
-pub use split_status::{BackendStatus, RevisionShare, RouteStatus, TrafficSplitStatus};
+pub use split_status::{BackendStatus, LeftoverStatus, RevisionShare, RouteStatus, TrafficSplitStatus};
 pub use status::{
     HandledRequest, Interval, ModelDeploymentStatus, Outcome, Pause, PauseReason, Phase, Rejection,
     RequestOutcome, RevisionStatus, RevisionUse, Rollback, RolloutRecord, SloStatus, StepStart, StepStatus,

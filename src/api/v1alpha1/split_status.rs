@@ -28,6 +28,14 @@ pub struct TrafficSplitStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub backends: Vec<BackendStatus>,
+    /// Since when none of the models that it names is there; absent while one is. What they have left ends once requests that
+    /// are under way are done: nobody can take them over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_since: Option<MicroTime>,
+    /// What deleted models have left here: pods that requests may still reach. By name; what is beyond 16 waits for the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub leftovers: Vec<LeftoverStatus>,
     /// The route as the data plane last took it over; generation 0: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteStatus>,
@@ -49,10 +57,18 @@ pub struct BackendStatus {
     /// Its revisions' shares of the route.
     #[schemars(length(max = 4))]
     pub revisions: Vec<RevisionShare>,
-    /// Since when its `ModelDeployment` is missing; absent while it is there, and as long as the route of another `TrafficSplit`
-    /// sends to what it has left and another backend is there.
+}
+
+/// A revision whose `ModelDeployment` was deleted.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftoverStatus {
+    /// The revision, which is also the name of its Deployment and its Service.
+    pub name: String,
+    /// Since when nothing but this `TrafficSplit`'s own route leads to it. Absent: the Service of its model's name still
+    /// selects it, or the route of another `TrafficSplit` names it while a backend of this one is there to take over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<MicroTime>,
+    pub since: Option<MicroTime>,
 }
 
 /// A revision's weight in the route.
