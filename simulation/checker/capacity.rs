@@ -153,7 +153,15 @@ fn left_behind(world: &World<'_>, out: &mut Findings) {
                 continue;
             }
             let others = split.spec.backends.iter().map(|b| &b.model_deployment_ref.name);
+            // One that its user has added just now takes nothing over yet.
+            let from = world.read_from(change);
+            let known = |name: &&String| {
+                let mut all =
+                    world.splits.values().flat_map(|track| track.during(from, change.revision).flatten());
+                all.all(|then| then.uid != split.uid || then.names(name))
+            };
             let replaced = others
+                .filter(known)
                 .filter_map(|name| world.models.get(&Key::new("ModelDeployment", &key.namespace, name)))
                 .any(|other| there(world, other, change));
             let carried = world.carried.get(&(key.namespace.as_str(), key.name.as_str()));

@@ -1,7 +1,8 @@
 //! What a deleted model leaves, beside everybody who may still send to it: its route, that of a `TrafficSplit` which yields,
 //! Service `<name>`. The faults that random worlds found last were all of this family, one in ten thousand of them; here every
-//! world is of it, and `make sim-leftovers` plays more of them. Within a few seconds models, `TrafficSplits`, routes and Services are deleted and made anew, split by split
-//! claims what is another's, a gateway refuses; nothing fails between the operator and its API server.
+//! world is of it, and `make sim-leftovers` plays more of them. Within a few seconds models, `TrafficSplits`, routes and
+//! Services are deleted and made anew, a `TrafficSplit` claims what is another's, a gateway refuses. In the first ten thousand
+//! nothing fails between the operator and its API server; in those after them, what fails in `make sim` does.
 
 use std::time::Duration;
 
@@ -20,9 +21,13 @@ use serde_json::json;
 use super::bases;
 use crate::{
     draw::revision_of,
+    faults::draw::swarm,
     objects::{Model, NAMESPACE, Split},
     scenario::{Scenario, Version, model_key, split_key},
 };
+
+/// In so many nothing else fails.
+const CALM: u64 = 10_000;
 
 /// "iris" with one model, or two; "flowers" with "digits", which may name the other's model from the beginning.
 pub fn scenario(seed: u64) -> Scenario {
@@ -33,6 +38,9 @@ pub fn scenario(seed: u64) -> Scenario {
     scenario.rate = 100;
     scenario.quiet = Duration::from_secs(90);
     scenario.script.clear();
+    if seed > CALM {
+        scenario.faults = swarm(&mut source(seed, "faults"), scenario.quiet);
+    }
     for (name, index) in [("wine", 1), ("digits", 2)] {
         scenario.models.push(Model { name, replicas: chance.i64(1..=2), ..scenario.models[0].clone() });
         scenario.versions.insert(format!("{index}.1.0"), Version::Good);
