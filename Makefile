@@ -7,7 +7,7 @@ BINARY  := target/debug/seatrial
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 export CLIPPY_ARGS := -Dwarnings__CLIPPY_HACKERY__
 
-.PHONY: help demo test check fmt clippy unit regressions sim sim-leftovers sim-plans chart e2e lifecycles build up down crds judge conformance mutants
+.PHONY: help demo test check fmt clippy unit regressions sim sim-busy sim-leftovers sim-plans chart e2e lifecycles build up down crds judge conformance mutants
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ unit:  ## all tests that need no cluster, and the proofs of the simulation's che
 
 # This crate alone is compiled once more, optimised; its dependencies are those of every other build. Not incrementally: a
 # crate in a few large pieces is compiled in less time, and to faster code, than one in 256.
-OPTIMISED := regressions sim sim-leftovers sim-plans mutants
+OPTIMISED := regressions sim sim-busy sim-leftovers sim-plans mutants
 $(OPTIMISED): export CARGO_PROFILE_DEV_OPT_LEVEL := 2
 $(OPTIMISED): export CARGO_PROFILE_DEV_INCREMENTAL := false
 # Sums that overflow still end a run; what the standard library checks of itself at every access costs a sixth.
@@ -47,6 +47,9 @@ sim:  ## thousands of rollouts in a world that fails; SEEDS=20000 FROM=1 says wh
 
 sim-leftovers:  ## as sim; in each world models are deleted that others may still send to
 	cargo test --locked --test simulation -- leftovers
+
+sim-busy:  ## as sim; people do, and actors break, many times as much
+	cargo test --locked --test simulation -- busy
 
 regressions:  ## the worlds in which the simulation once found a bug, and the first 5000 seeds
 	SEEDS=5000 FROM=1 cargo test --locked --test simulation

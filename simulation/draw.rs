@@ -29,6 +29,9 @@ use crate::{
 const MODELS: [&str; 3] = ["iris", "wine", "digits"];
 const SPLITS: [&str; 2] = ["iris", "flowers"];
 
+/// How many times as much happens in a busy world.
+const ROUNDS: usize = 6;
+
 impl Scenario {
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Self {
@@ -59,6 +62,20 @@ impl Scenario {
         scenario.claims(&mut source(seed, "claims"));
         scenario.blunders(&mut source(seed, "blunders"));
         scenario.actors(&mut source(seed, "actors"));
+        scenario.script.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+
+    /// As [`Self::of`], but people do, and actors break, many times as much.
+    pub fn busy(seed: u64) -> Self {
+        let mut scenario = Self::of(seed);
+        for round in 0..ROUNDS {
+            let chance = |of: &str| source(seed, &format!("{of} {round}"));
+            scenario.deeds(&mut chance("deeds"));
+            scenario.claims(&mut chance("claims"));
+            scenario.blunders(&mut chance("blunders"));
+            scenario.actors(&mut chance("actors"));
+        }
         scenario.script.sort_by_key(|(at, _)| *at);
         scenario
     }

@@ -8,8 +8,8 @@
 //!
 //! `SEEDS=20000 FROM=1` says which seeds; `TWICE=1` plays each of them twice; `DIGEST=1` prints a number for the history of
 //! each, to compare two builds. `SEED=n` replays one and tells its history; with `REQUESTS=1` what was asked for, too, with
-//! `LAST=1` each object as it was last. `plans` goes through the systematic plans instead, `leftovers` draws all its worlds from
-//! [`plans::leftovers`]. Exit code 1 when an invariant was violated or a replay differed.
+//! `LAST=1` each object as it was last. `plans` goes through the systematic plans instead, `leftovers` draws its worlds from
+//! [`plans::leftovers`], `busy` from [`Scenario::busy`]. Exit code 1 when an invariant was violated or a replay differed.
 
 mod allocator;
 #[allow(dead_code, reason = "the checker tells more than the table shows")]
@@ -99,13 +99,13 @@ fn mode(name: &str) -> bool {
     env::args().any(|argument| argument == name)
 }
 
-/// The command that plays worlds of the same kind.
-fn command() -> &'static str {
-    if mode("leftovers") { "make sim-leftovers" } else { "make sim" }
-}
-
-fn drawn(seed: u64) -> Scenario {
-    if mode("leftovers") { plans::leftovers::scenario(seed) } else { Scenario::of(seed) }
+/// Which worlds are played: the command that does it, and how a seed becomes one.
+fn family() -> (&'static str, fn(u64) -> Scenario) {
+    match () {
+        () if mode("leftovers") => ("make sim-leftovers", plans::leftovers::scenario),
+        () if mode("busy") => ("make sim-busy", Scenario::busy),
+        () => ("make sim", Scenario::of),
+    }
 }
 
 /// How many seeds run beside each other: one a core.
@@ -119,7 +119,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// Replays one seed, tells what happened, and makes it smaller if it fails.
 fn one(seed: u64) -> ExitCode {
-    let scenario = drawn(seed);
+    let scenario = family().1(seed);
     let mut outcome = seed::play(&scenario);
     println!("{scenario}");
     let again = seed::play(&scenario);
@@ -187,7 +187,8 @@ fn beside(numbers: Range<u64>, task: impl Fn(u64) -> bool + Sync) {
 
 /// One seed. `false`: enough has failed.
 fn play(seed: u64, twice: u64, report: &Mutex<Report>) -> bool {
-    let scenario = drawn(seed);
+    let (command, draw) = family();
+    let scenario = draw(seed);
     let (digest, twice) = (env::var_os("DIGEST").is_some(), seed.is_multiple_of(twice));
     let outcome = if digest || twice { seed::play(&scenario) } else { seed::verdict(&scenario) };
     if digest {
@@ -198,11 +199,11 @@ fn play(seed: u64, twice: u64, report: &Mutex<Report>) -> bool {
     report.add(&outcome);
     report.replayed += u64::from(twice);
     if !equal {
-        println!("seed {seed}: two runs differ: SEED={seed} {}", command());
+        println!("seed {seed}: two runs differ: SEED={seed} {command}");
         report.unequal.push(seed);
     }
     if let Some(first) = outcome.report.violations.first() {
-        println!("seed {seed}, replay and shrink it: SEED={seed} {}", command());
+        println!("seed {seed}, replay and shrink it: SEED={seed} {command}");
         let mut told = vec![];
         for violation in &outcome.report.violations {
             if !told.contains(&violation.invariant) {
@@ -210,7 +211,7 @@ fn play(seed: u64, twice: u64, report: &Mutex<Report>) -> bool {
                 told.push(violation.invariant);
             }
         }
-        report.failed.push((format!("SEED={seed} {}", command()), first.to_string()));
+        report.failed.push((format!("SEED={seed} {command}"), first.to_string()));
     }
     if report.runs.is_multiple_of(1000) {
         println!(

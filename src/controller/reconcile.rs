@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use super::{
     Context,
     ask::{Asked, Trials},
-    cache::{Cache, Key, model_keys},
+    cache::{Cache, Key, key, model_keys},
     error::Error,
     event::Events,
+    guard::Guard,
     known::{Known, lock},
     look::Looks,
     observe::{Found, find, interpret},
@@ -21,7 +22,7 @@ use super::{
     queue::{Queue, Unit},
 };
 use crate::{
-    api::v1alpha1::{Duration, TrafficSplit},
+    api::v1alpha1::{Duration, ModelDeployment, TrafficSplit},
     mutant::{Mutant, on},
     prometheus::provider::Provider,
     revision::Refusal,
@@ -43,8 +44,8 @@ pub struct Controller {
     cache: RwLock<Cache>,
     /// One reconcile at a time acts on a model, whichever unit it is in.
     locks: Mutex<BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>>,
-    /// Units of which some write may or may not have been applied, or was refused, and their models: what is known of them may
-    /// be old.
+    /// Units of which some write may or may not have been applied, or was refused, and their models; and trials
+    /// that another replica led until now. What is known of them may be old.
     doubted: Mutex<BTreeSet<Unit>>,
     /// Revisions whose pods the API server was asked about, and its answer.
     pub(super) vetted: Mutex<BTreeMap<Key, Result<(), Refusal>>>,
@@ -90,9 +91,17 @@ impl Controller {
         }
     }
 
-    /// This replica leads from now on: no deadline ran while nobody did.
+    /// This replica leads from now on: no deadline ran while nobody did. Trials are read live first: a watch that is late does
+    /// not tell what the one before has written last, and a rollback rests on the record of it without a look.
     pub fn takes_over(&self) {
         *lock(&self.led_since) = self.cx.clock.now();
+        let cache = self.cache();
+        let on_trial = |model: &Guard<ModelDeployment>| {
+            let status = model.object().and_then(|model| model.status.as_ref());
+            status.is_some_and(|status| status.candidate_revision.is_some())
+        };
+        let trials = cache.models.all().filter(|model| on_trial(model));
+        self.doubted().extend(trials.map(|model| Unit::Model(key(&**model))));
     }
 
     /// When the present tenure began.
@@ -197,7 +206,7 @@ impl Controller {
     fn wake_claimants(&self, models: &[Key]) {
         let cache = self.cache();
         for split in models.iter().flat_map(|model| cache.claimants(model)) {
-            self.queue.add(Unit::Split(super::cache::key(&*split)), tokio::time::Instant::now());
+            self.queue.add(Unit::Split(key(&*split)), tokio::time::Instant::now());
         }
     }
 
@@ -205,7 +214,7 @@ impl Controller {
     fn wakes_owner(&self, model: &Key) -> bool {
         let owner = self.cache().owner(model);
         if let Some(split) = &owner {
-            self.queue.add(Unit::Split(super::cache::key(&**split)), tokio::time::Instant::now());
+            self.queue.add(Unit::Split(key(&**split)), tokio::time::Instant::now());
         }
         owner.is_some()
     }
@@ -220,7 +229,7 @@ impl Controller {
             return Ok(Done::default());
         };
         if let Err(broken) = &guard.0 {
-            return self.publish_broken::<crate::api::v1alpha1::ModelDeployment>(key, broken).await;
+            return self.publish_broken::<ModelDeployment>(key, broken).await;
         }
         self.run(Unit::Model(key.clone()), None, models).await
     }
